@@ -1,0 +1,157 @@
+//! Codecs: what turns a chunk's elements into stored bytes and back.
+//!
+//! A codec chain is bound once ([`chain::Chain`]) and run many times. Every step of it is a [`Codec`]:
+//! bytes in, bytes out, with the sizes known beforehand wherever the format allows it. Array→array
+//! codecs see their array as its elements in C order; the shape and data type they need they learn
+//! when they are bound ([`registry::bind`]).
+//!
+//! Nothing here knows stores, keys or Python ([`python`] excepted, behind the feature of that name).
+
+pub mod native;
+pub mod registry;
+pub mod scratch;
+pub mod spec;
+
+use std::fmt::Debug;
+
+pub use scratch::Scratch;
+pub use spec::{ArraySpec, ByteOrder, DataType, Kind};
+
+/// What runs a codec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Engine {
+    /// Compiled into this library.
+    Native,
+    /// A sandboxed WebAssembly guest.
+    Wasm,
+    /// A Python class, called with the interpreter lock held.
+    Python,
+}
+
+impl Engine {
+    /// The engine's name in counters and `explain`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Wasm => "wasm",
+            Self::Python => "python",
+        }
+    }
+}
+
+/// Which way a codec was running when it failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Stored bytes to elements.
+    Decode,
+    /// Elements to stored bytes.
+    Encode,
+}
+
+impl Direction {
+    /// The word used in error texts.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Encode => "encode",
+        }
+    }
+}
+
+/// Why one codec step failed. `chain.rs` adds the codec's name and direction, the pipeline the chunk key.
+#[derive(Debug, thiserror::Error)]
+pub enum CodecFault {
+    /// The encoded bytes are not what the codec writes.
+    #[error("the encoded data is damaged: {0}")]
+    Damaged(String),
+    /// The encoded bytes decode to another length than the chunk has.
+    #[error("the data decodes to {actual} bytes where {expected} were expected")]
+    DecodedLength {
+        /// Length that the chunk's shape and data type ask for, in bytes.
+        expected: usize,
+        /// Length found, in bytes; where decoding stopped early, the least it can be.
+        actual: usize,
+    },
+    /// Variable-length data that decodes past the cap set for it.
+    #[error("the data decodes to more than the {limit_bytes} bytes allowed; raise {option} if the data is sound")]
+    Limit {
+        /// The cap in bytes.
+        limit_bytes: usize,
+        /// Configuration key that raises it.
+        option: &'static str,
+    },
+    /// A stored checksum differs from the computed one.
+    #[error("checksum mismatch: stored {stored:#010x}, computed {computed:#010x}; the chunk is damaged")]
+    Checksum {
+        /// Checksum found beside the data.
+        stored: u32,
+        /// Checksum of the data.
+        computed: u32,
+    },
+    /// Elements that the codec cannot represent.
+    #[error("{0}")]
+    Value(String),
+    /// The compression library refused.
+    #[error("{library} failed: {reason}")]
+    Library {
+        /// Name of the library.
+        library: &'static str,
+        /// What it answered.
+        reason: String,
+    },
+    /// A codec written in Python raised; its exception is the source.
+    #[error("the Python codec raised {0}")]
+    Python(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The read or write was cancelled.
+    #[error("cancelled")]
+    Cancelled,
+}
+
+/// A codec that was bound to its configuration and to the array it works on.
+///
+/// The same object serves many threads at once; state that a call needs lives in [`Scratch`].
+pub trait Codec: Send + Sync + Debug {
+    /// Name for errors, counters and `explain`, as zarr metadata spells it.
+    fn name(&self) -> &str;
+
+    /// Which engine runs it.
+    fn engine(&self) -> Engine {
+        Engine::Native
+    }
+
+    /// Length of the encoded form in bytes, if every input of `decoded_len_bytes` has the same.
+    fn encoded_len(&self, decoded_len_bytes: usize) -> Option<usize>;
+
+    /// Longest sound encoded form of `decoded_len_bytes` bytes: what a decoder of an *outer* codec may
+    /// produce at most. Generous enough for other writers' streams of the same format.
+    fn encoded_bound(&self, decoded_len_bytes: usize) -> usize;
+
+    /// Decodes into memory of exactly the decoded length.
+    ///
+    /// `decoded` may hold anything before the call and, after an error, too.
+    ///
+    /// # Errors
+    /// Damaged data, or data that decodes to another length.
+    fn decode_into(&self, encoded: &[u8], decoded: &mut [u8], scratch: &mut Scratch) -> Result<(), CodecFault>;
+
+    /// Decodes where the decoded length is not known beforehand, replacing what `decoded` holds.
+    ///
+    /// # Errors
+    /// Damaged data, or data that decodes to more than `limit_bytes` ([`CodecFault::DecodedLength`]);
+    /// no more memory than that is allocated for it.
+    fn decode_bounded(
+        &self,
+        encoded: &[u8],
+        decoded: &mut Vec<u8>,
+        limit_bytes: usize,
+        scratch: &mut Scratch,
+    ) -> Result<(), CodecFault>;
+
+    /// Appends the encoded form of `decoded` to `encoded`.
+    ///
+    /// # Errors
+    /// Elements that the codec cannot represent, or a library's refusal. `encoded` is then unspecified.
+    fn encode(&self, decoded: &[u8], encoded: &mut Vec<u8>, scratch: &mut Scratch) -> Result<(), CodecFault>;
+}

@@ -1,0 +1,17 @@
+//! The codecs compiled into this library, one file each (or a family).
+
+use super::registry::Bind;
+
+/// Codec names and how each is bound. Names are those of numcodecs ids and of Zarr v3, without prefix.
+const TABLE: &[(&str, Bind)] = &[];
+
+/// The binder of the codec called `name`.
+#[must_use]
+pub fn find(name: &str) -> Option<Bind> {
+    TABLE.iter().find(|(known, _)| *known == name).map(|&(_, bind)| bind)
+}
+
+/// Names of all native codecs.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    TABLE.iter().map(|&(name, _)| name)
+}

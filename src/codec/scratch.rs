@@ -1,0 +1,116 @@
+//! Memory and contexts that a worker thread keeps from one chunk to the next.
+//!
+//! Page faults on fresh memory cost more than most codecs do per chunk, and a new zstd context costs as
+//! much as decoding 8 KiB: so buffers and contexts are taken from here and put back.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
+
+/// Buffers above this stay with their chunk: a worker must not hoard memory after one huge chunk.
+const KEPT_BUFFER_MAX_BYTES: usize = 64 << 20;
+/// How many buffers one worker keeps.
+const KEPT_BUFFERS: usize = 6;
+
+/// Bytes of a set length whose memory is reused; they hold whatever the last user left.
+#[derive(Debug, Default)]
+pub struct ScratchBuffer {
+    /// As long as it ever was: memory is initialised once and never again.
+    bytes: Vec<u8>,
+    len: usize,
+}
+
+impl ScratchBuffer {
+    /// Sets the length; bytes past the old length are unspecified.
+    pub fn set_len(&mut self, len_bytes: usize) {
+        if self.bytes.len() < len_bytes {
+            self.bytes.resize(len_bytes, 0);
+        }
+        self.len = len_bytes;
+    }
+}
+
+impl Deref for ScratchBuffer {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl DerefMut for ScratchBuffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[..self.len]
+    }
+}
+
+/// One worker's buffers and codec contexts.
+#[derive(Default)]
+pub struct Scratch {
+    buffers: Vec<ScratchBuffer>,
+    vectors: Vec<Vec<u8>>,
+    contexts: HashMap<TypeId, Box<dyn Any + Send>>,
+}
+
+impl Scratch {
+    /// A buffer of `len_bytes` with unspecified contents; give it back with [`Scratch::put`].
+    #[must_use]
+    pub fn take(&mut self, len_bytes: usize) -> ScratchBuffer {
+        // The smallest that is large enough, else the largest (it grows once).
+        let best = self
+            .buffers
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, buffer)| {
+                let have = buffer.bytes.len();
+                if have >= len_bytes { (0, have) } else { (1, usize::MAX - have) }
+            })
+            .map(|(index, _)| index);
+        let mut buffer = best.map_or_else(ScratchBuffer::default, |index| self.buffers.swap_remove(index));
+        buffer.set_len(len_bytes);
+        buffer
+    }
+
+    /// Gives a buffer back.
+    pub fn put(&mut self, buffer: ScratchBuffer) {
+        if buffer.bytes.len() <= KEPT_BUFFER_MAX_BYTES && self.buffers.len() < KEPT_BUFFERS {
+            self.buffers.push(buffer);
+        }
+    }
+
+    /// An empty vector that kept its capacity; give it back with [`Scratch::put_vec`].
+    #[must_use]
+    pub fn take_vec(&mut self) -> Vec<u8> {
+        let mut bytes = self.vectors.pop().unwrap_or_default();
+        bytes.clear();
+        bytes
+    }
+
+    /// Gives a vector back.
+    pub fn put_vec(&mut self, bytes: Vec<u8>) {
+        if bytes.capacity() <= KEPT_BUFFER_MAX_BYTES && self.vectors.len() < KEPT_BUFFERS {
+            self.vectors.push(bytes);
+        }
+    }
+
+    /// The kept context of type `T`, made on first use.
+    pub fn context<T: Default + Send + 'static>(&mut self) -> &mut T {
+        let slot = self
+            .contexts
+            .entry(TypeId::of::<T>())
+            .or_insert_with(|| Box::<T>::default());
+        match slot.downcast_mut::<T>() {
+            Some(context) => context,
+            None => unreachable!("the slot of a type holds that type"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Scratch {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Scratch")
+            .field("buffers", &self.buffers.len())
+            .field("contexts", &self.contexts.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,2 @@
+//! wazarr: a Rust codec pipeline for zarr-python.
+pub mod codec;
