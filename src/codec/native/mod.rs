@@ -1,5 +1,7 @@
 //! The codecs compiled into this library, one file each (or a family).
 
+mod configuration;
+
 use super::registry::Bind;
 
 /// Codec names and how each is bound. Names are those of numcodecs ids and of Zarr v3, without prefix.
