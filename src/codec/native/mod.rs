@@ -1,11 +1,18 @@
 //! The codecs compiled into this library, one file each (or a family).
 
 mod configuration;
+mod deflate;
+mod gzip;
+mod output;
+#[cfg(test)]
+mod testing;
+mod zlib;
+mod zstd;
 
 use super::registry::Bind;
 
 /// Codec names and how each is bound. Names are those of numcodecs ids and of Zarr v3, without prefix.
-const TABLE: &[(&str, Bind)] = &[];
+const TABLE: &[(&str, Bind)] = &[("gzip", gzip::bind), ("zlib", zlib::bind), ("zstd", zstd::bind)];
 
 /// The binder of the codec called `name`.
 #[must_use]
