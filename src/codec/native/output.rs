@@ -99,6 +99,14 @@ impl<'a> Output<'a> {
         }
     }
 
+    /// Forgets what was written after `len_bytes`.
+    pub(super) fn truncate(&mut self, len_bytes: usize) {
+        match self {
+            Self::Exact { len, .. } => *len = len_bytes.min(*len),
+            Self::Growing { bytes, .. } => bytes.truncate(len_bytes),
+        }
+    }
+
     /// Makes more room, or says that the data is too long.
     pub(super) fn grow(&mut self) -> Result<(), CodecFault> {
         match self {

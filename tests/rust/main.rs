@@ -1,0 +1,3 @@
+//! Integration tests of the engine without Python, as one binary.
+
+mod codec_vectors;
