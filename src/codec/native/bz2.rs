@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::configuration::integer_within;
 use super::output::{Output, damaged, generous};
-use super::streams::{self, Step, StreamDecoder};
+use super::streams::{self, Step, StreamDecoder, difference};
 use crate::codec::registry::{BindError, BindOptions};
 use crate::codec::{ArraySpec, Codec, CodecFault, Scratch};
 
@@ -110,11 +110,6 @@ unsafe impl StreamDecoder for Decompress {
 #[expect(clippy::unnecessary_wraps, reason = "the streams of other formats can fail to open")]
 fn open() -> Result<Decompress, CodecFault> {
     Ok(Decompress::new(false))
-}
-
-/// What a total grew by in one call: never more than the slice of that call is long.
-fn difference(after: u64, before: u64) -> usize {
-    usize::try_from(after - before).unwrap_or(usize::MAX)
 }
 
 fn library(reason: impl std::fmt::Display) -> CodecFault {

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::configuration::integer;
 use super::output::{Output, damaged, generous};
-use super::streams::{self, Step, StreamDecoder};
+use super::streams::{self, Step, StreamDecoder, difference};
 use crate::codec::registry::{BindError, BindOptions};
 use crate::codec::{ArraySpec, Codec, CodecFault, Scratch};
 
@@ -54,7 +54,7 @@ pub(super) fn bind(
             };
             Format::Xz { preset: preset.unwrap_or(PRESET_DEFAULT), check }
         }
-        (_, _) if check > 0 || check < -1 => return Err(unsupported("a check outside of the xz format")),
+        (_, _) if !(-1..=0).contains(&check) => return Err(unsupported("a check outside of the xz format")),
         (FORMAT_ALONE, None) => Format::Alone { preset: preset.unwrap_or(PRESET_DEFAULT) },
         (FORMAT_RAW, Some(Value::Array(filters))) if preset.is_none() => {
             let chain = FilterChain::parse(filters)?;
@@ -302,11 +302,6 @@ unsafe impl StreamDecoder for Stream {
     }
 }
 
-/// What a total grew by in one call: never more than the slice of that call is long.
-fn difference(after: u64, before: u64) -> usize {
-    usize::try_from(after - before).unwrap_or(usize::MAX)
-}
-
 fn library(error: Error) -> CodecFault {
     CodecFault::Library { library: "liblzma", reason: error.to_string() }
 }
@@ -320,7 +315,7 @@ mod tests {
     };
     use super::*;
 
-    fn raw(filters: Value) -> Value {
+    fn raw(filters: &Value) -> Value {
         json!({ "format": FORMAT_RAW, "filters": filters })
     }
 
@@ -331,9 +326,9 @@ mod tests {
             json!({ "format": FORMAT_XZ, "check": 0, "preset": 1, "filters": null }),
             json!({ "check": 10, "preset": PRESET_EXTREME }),
             json!({ "format": FORMAT_ALONE, "check": -1, "preset": 1 }),
-            raw(json!([{ "id": FILTER_LZMA2, "preset": 1 }])),
-            raw(json!([{ "id": FILTER_DELTA, "dist": 2 }, { "id": FILTER_LZMA2, "preset": 0 }])),
-            raw(json!([{ "id": FILTER_LZMA1, "dict_size": 65536, "lc": 2, "lp": 1, "pb": 0, "mode": 1,
+            raw(&json!([{ "id": FILTER_LZMA2, "preset": 1 }])),
+            raw(&json!([{ "id": FILTER_DELTA, "dist": 2 }, { "id": FILTER_LZMA2, "preset": 0 }])),
+            raw(&json!([{ "id": FILTER_LZMA1, "dict_size": 65536, "lc": 2, "lp": 1, "pb": 0, "mode": 1,
                          "nice_len": 32, "mf": 4, "depth": 8 }])),
         ] {
             assert_round_trips("lzma", &configuration, "<u2");
@@ -351,12 +346,12 @@ mod tests {
             json!({ "preset": -1 }),
             json!({ "filters": [{ "id": FILTER_LZMA2 }] }),
             json!({ "format": FORMAT_RAW, "preset": 1, "filters": [{ "id": FILTER_LZMA2 }] }),
-            raw(json!([])),
-            raw(json!([{ "id": 4 }, { "id": FILTER_LZMA2 }])),
-            raw(json!([{ "id": FILTER_DELTA }])),
-            raw(json!([{ "id": FILTER_DELTA, "dist": 257 }, { "id": FILTER_LZMA2 }])),
-            raw(json!([{ "id": FILTER_LZMA1, "lc": 4, "lp": 4 }])),
-            raw(json!([{ "id": FILTER_LZMA2, "mode": 3 }])),
+            raw(&json!([])),
+            raw(&json!([{ "id": 4 }, { "id": FILTER_LZMA2 }])),
+            raw(&json!([{ "id": FILTER_DELTA }])),
+            raw(&json!([{ "id": FILTER_DELTA, "dist": 257 }, { "id": FILTER_LZMA2 }])),
+            raw(&json!([{ "id": FILTER_LZMA1, "lc": 4, "lp": 4 }])),
+            raw(&json!([{ "id": FILTER_LZMA2, "mode": 3 }])),
         ] {
             let refusal = try_bind("lzma", &configuration, "|u1");
             assert!(matches!(refusal, Err(BindError::Unsupported(_))), "{configuration}");
@@ -367,7 +362,7 @@ mod tests {
     fn damage_is_noticed() {
         assert_survives_damage("lzma", &json!({ "preset": 0 }), "|u1", true);
         assert_survives_damage("lzma", &json!({ "preset": 0, "format": FORMAT_ALONE }), "|u1", false);
-        assert_survives_damage("lzma", &raw(json!([{ "id": FILTER_LZMA2, "preset": 0 }])), "|u1", false);
+        assert_survives_damage("lzma", &raw(&json!([{ "id": FILTER_LZMA2, "preset": 0 }])), "|u1", false);
     }
 
     #[test]

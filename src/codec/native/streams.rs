@@ -84,3 +84,8 @@ fn decode_one<'a>(
         }
     }
 }
+
+/// What a library's running total grew by in one call: never more than the slice of that call is long.
+pub(super) fn difference(after: u64, before: u64) -> usize {
+    usize::try_from(after - before).unwrap_or(usize::MAX)
+}
