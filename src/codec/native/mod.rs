@@ -1,11 +1,24 @@
 //! The codecs compiled into this library, one file each (or a family).
 
+mod byteswap;
+mod checksum;
 mod configuration;
+mod fixed;
+mod jenkins;
+mod shuffle;
 
 use super::registry::Bind;
 
 /// Codec names and how each is bound. Names are those of numcodecs ids and of Zarr v3, without prefix.
-const TABLE: &[(&str, Bind)] = &[];
+const TABLE: &[(&str, Bind)] = &[
+    ("adler32", checksum::bind_adler32),
+    ("byteswap", byteswap::bind),
+    ("crc32", checksum::bind_crc32),
+    ("crc32c", checksum::bind_crc32c),
+    ("fletcher32", checksum::bind_fletcher32),
+    ("jenkins_lookup3", checksum::bind_lookup3),
+    ("shuffle", shuffle::bind),
+];
 
 /// The binder of the codec called `name`.
 #[must_use]
