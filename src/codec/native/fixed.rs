@@ -96,6 +96,11 @@ pub(super) fn whole_items(encoded: &[u8], size: usize) -> Result<usize, CodecFau
     }
 }
 
+/// The length of `len_bytes` bytes of `from`-byte elements once they take `to` bytes each.
+pub(super) fn rescaled_len(len_bytes: usize, from: usize, to: usize) -> Option<usize> {
+    if len_bytes.is_multiple_of(from) { (len_bytes / from).checked_mul(to) } else { None }
+}
+
 #[cfg(test)]
 pub(super) mod testing {
     //! Runs a codec the three ways it can be called, for the unit tests of this folder.

@@ -1,9 +1,14 @@
 //! The codecs compiled into this library, one file each (or a family).
 
+mod arithmetic;
 mod byteswap;
 mod checksum;
 mod configuration;
+mod delta;
+mod element;
 mod fixed;
+mod fixedscaleoffset;
+mod float16;
 mod jenkins;
 mod shuffle;
 
@@ -15,6 +20,8 @@ const TABLE: &[(&str, Bind)] = &[
     ("byteswap", byteswap::bind),
     ("crc32", checksum::bind_crc32),
     ("crc32c", checksum::bind_crc32c),
+    ("delta", delta::bind),
+    ("fixedscaleoffset", fixedscaleoffset::bind),
     ("fletcher32", checksum::bind_fletcher32),
     ("jenkins_lookup3", checksum::bind_lookup3),
     ("shuffle", shuffle::bind),
