@@ -1,6 +1,8 @@
 //! The codecs compiled into this library, one file each (or a family).
 
 mod arithmetic;
+mod astype;
+mod bitround;
 mod byteswap;
 mod checksum;
 mod configuration;
@@ -10,6 +12,8 @@ mod fixed;
 mod fixedscaleoffset;
 mod float16;
 mod jenkins;
+mod packbits;
+mod quantize;
 mod shuffle;
 
 use super::registry::Bind;
@@ -17,6 +21,8 @@ use super::registry::Bind;
 /// Codec names and how each is bound. Names are those of numcodecs ids and of Zarr v3, without prefix.
 const TABLE: &[(&str, Bind)] = &[
     ("adler32", checksum::bind_adler32),
+    ("astype", astype::bind),
+    ("bitround", bitround::bind),
     ("byteswap", byteswap::bind),
     ("crc32", checksum::bind_crc32),
     ("crc32c", checksum::bind_crc32c),
@@ -24,6 +30,8 @@ const TABLE: &[(&str, Bind)] = &[
     ("fixedscaleoffset", fixedscaleoffset::bind),
     ("fletcher32", checksum::bind_fletcher32),
     ("jenkins_lookup3", checksum::bind_lookup3),
+    ("packbits", packbits::bind),
+    ("quantize", quantize::bind),
     ("shuffle", shuffle::bind),
 ];
 
