@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::arithmetic::Additive;
 use super::element::{
-    Access, BLOCK, CastTo, dtype_setting, for_blocks, is_integer, required_dtype, unsupported,
+    Access, BLOCK, dtype_setting, for_blocks, is_integer, required_dtype, unsupported,
 };
 use super::fixed::{Fixed, Transform, rescaled_len, whole_items};
 use crate::codec::registry::{BindError, BindOptions};

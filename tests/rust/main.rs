@@ -1,0 +1,3 @@
+//! Integration tests without Python, in one binary.
+
+mod filters;
