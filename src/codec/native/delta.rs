@@ -11,9 +11,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::arithmetic::Additive;
-use super::element::{
-    Access, BLOCK, dtype_setting, for_blocks, is_integer, required_dtype, unsupported,
-};
+use super::element::{Access, BLOCK, dtype_setting, for_blocks, is_integer, required_dtype, unsupported};
 use super::fixed::{Fixed, Transform, rescaled_len, whole_items};
 use crate::codec::registry::{BindError, BindOptions};
 use crate::codec::{ArraySpec, ByteOrder, Codec, CodecFault, DataType, Kind};

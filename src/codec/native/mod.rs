@@ -13,6 +13,7 @@ mod fixedscaleoffset;
 mod float16;
 mod jenkins;
 mod packbits;
+mod pcodec;
 mod quantize;
 mod shuffle;
 
@@ -31,6 +32,7 @@ const TABLE: &[(&str, Bind)] = &[
     ("fletcher32", checksum::bind_fletcher32),
     ("jenkins_lookup3", checksum::bind_lookup3),
     ("packbits", packbits::bind),
+    ("pcodec", pcodec::bind),
     ("quantize", quantize::bind),
     ("shuffle", shuffle::bind),
 ];
