@@ -1,4 +1,4 @@
-//! Integration tests of the engine without Python, as one binary.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! Integration tests in Rust: one binary, one module a topic. No interpreter takes part.
 
 mod codec_vectors;
+mod filters;

@@ -1,5 +1,6 @@
 //! The codecs compiled into this library, one file each (or a family).
 
+<<<<<<< HEAD
 pub mod blosc;
 mod bz2;
 mod configuration;
@@ -13,11 +14,30 @@ mod streams;
 mod testing;
 mod zlib;
 mod zstd;
+=======
+mod arithmetic;
+mod astype;
+mod bitround;
+mod byteswap;
+mod checksum;
+mod configuration;
+mod delta;
+mod element;
+mod fixed;
+mod fixedscaleoffset;
+mod float16;
+mod jenkins;
+mod packbits;
+mod pcodec;
+mod quantize;
+mod shuffle;
+>>>>>>> 42488b6700d151543af7ed9abc903e7ba7b66ad1
 
 use super::registry::Bind;
 
 /// Codec names and how each is bound. Names are those of numcodecs ids and of Zarr v3, without prefix.
 const TABLE: &[(&str, Bind)] = &[
+<<<<<<< HEAD
     ("blosc", blosc::bind),
     ("bz2", bz2::bind),
     ("gzip", gzip::bind),
@@ -25,6 +45,22 @@ const TABLE: &[(&str, Bind)] = &[
     ("lzma", lzma::bind),
     ("zlib", zlib::bind),
     ("zstd", zstd::bind),
+=======
+    ("adler32", checksum::bind_adler32),
+    ("astype", astype::bind),
+    ("bitround", bitround::bind),
+    ("byteswap", byteswap::bind),
+    ("crc32", checksum::bind_crc32),
+    ("crc32c", checksum::bind_crc32c),
+    ("delta", delta::bind),
+    ("fixedscaleoffset", fixedscaleoffset::bind),
+    ("fletcher32", checksum::bind_fletcher32),
+    ("jenkins_lookup3", checksum::bind_lookup3),
+    ("packbits", packbits::bind),
+    ("pcodec", pcodec::bind),
+    ("quantize", quantize::bind),
+    ("shuffle", shuffle::bind),
+>>>>>>> 42488b6700d151543af7ed9abc903e7ba7b66ad1
 ];
 
 /// The binder of the codec called `name`.
