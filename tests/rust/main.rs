@@ -1,4 +1,5 @@
-//! Integration tests in Rust: one binary, one module a topic. No interpreter takes part.
+//! Integration tests of the engine without Python, as one binary.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod codec_vectors;
 mod filters;

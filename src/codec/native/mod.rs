@@ -1,66 +1,61 @@
 //! The codecs compiled into this library, one file each (or a family).
 
-<<<<<<< HEAD
-pub mod blosc;
-mod bz2;
-mod configuration;
-mod deflate;
-mod gzip;
-mod lz4;
-mod lzma;
-mod output;
-mod streams;
-#[cfg(test)]
-mod testing;
-mod zlib;
-mod zstd;
-=======
 mod arithmetic;
 mod astype;
 mod bitround;
+pub mod blosc;
 mod byteswap;
+mod bz2;
 mod checksum;
 mod configuration;
+mod deflate;
 mod delta;
 mod element;
 mod fixed;
 mod fixedscaleoffset;
 mod float16;
+mod gzip;
 mod jenkins;
+mod lz4;
+mod lzma;
+mod output;
 mod packbits;
 mod pcodec;
 mod quantize;
 mod shuffle;
->>>>>>> 42488b6700d151543af7ed9abc903e7ba7b66ad1
+mod streams;
+#[cfg(test)]
+mod testing;
+mod transpose;
+mod zlib;
+mod zstd;
 
 use super::registry::Bind;
 
 /// Codec names and how each is bound. Names are those of numcodecs ids and of Zarr v3, without prefix.
 const TABLE: &[(&str, Bind)] = &[
-<<<<<<< HEAD
-    ("blosc", blosc::bind),
-    ("bz2", bz2::bind),
-    ("gzip", gzip::bind),
-    ("lz4", lz4::bind),
-    ("lzma", lzma::bind),
-    ("zlib", zlib::bind),
-    ("zstd", zstd::bind),
-=======
     ("adler32", checksum::bind_adler32),
     ("astype", astype::bind),
     ("bitround", bitround::bind),
+    ("blosc", blosc::bind),
     ("byteswap", byteswap::bind),
+    ("bz2", bz2::bind),
     ("crc32", checksum::bind_crc32),
     ("crc32c", checksum::bind_crc32c),
     ("delta", delta::bind),
     ("fixedscaleoffset", fixedscaleoffset::bind),
     ("fletcher32", checksum::bind_fletcher32),
+    ("gzip", gzip::bind),
     ("jenkins_lookup3", checksum::bind_lookup3),
+    ("lz4", lz4::bind),
+    ("lzma", lzma::bind),
     ("packbits", packbits::bind),
     ("pcodec", pcodec::bind),
     ("quantize", quantize::bind),
     ("shuffle", shuffle::bind),
->>>>>>> 42488b6700d151543af7ed9abc903e7ba7b66ad1
+    ("transpose", transpose::bind),
+    ("zlib", zlib::bind),
+    ("zstd", zstd::bind),
 ];
 
 /// The binder of the codec called `name`.
