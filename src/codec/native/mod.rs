@@ -15,6 +15,8 @@ mod jenkins;
 mod packbits;
 mod pcodec;
 mod quantize;
+mod scalar;
+mod scale_offset;
 mod shuffle;
 
 use super::registry::Bind;
@@ -34,6 +36,7 @@ const TABLE: &[(&str, Bind)] = &[
     ("packbits", packbits::bind),
     ("pcodec", pcodec::bind),
     ("quantize", quantize::bind),
+    ("scale_offset", scale_offset::bind),
     ("shuffle", shuffle::bind),
 ];
 
