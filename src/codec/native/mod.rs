@@ -4,6 +4,7 @@ mod arithmetic;
 mod astype;
 mod bitround;
 mod byteswap;
+mod cast_value;
 mod checksum;
 mod configuration;
 mod delta;
@@ -15,6 +16,7 @@ mod jenkins;
 mod packbits;
 mod pcodec;
 mod quantize;
+mod rounding;
 mod scalar;
 mod scale_offset;
 mod shuffle;
@@ -27,6 +29,7 @@ const TABLE: &[(&str, Bind)] = &[
     ("astype", astype::bind),
     ("bitround", bitround::bind),
     ("byteswap", byteswap::bind),
+    ("cast_value", cast_value::bind),
     ("crc32", checksum::bind_crc32),
     ("crc32c", checksum::bind_crc32c),
     ("delta", delta::bind),
