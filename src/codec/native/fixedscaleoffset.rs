@@ -8,13 +8,14 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use serde_json::{Number as JsonNumber, Value};
+use serde_json::Value;
 
 use super::arithmetic::{Additive, Floating};
 use super::element::{
     Access, BLOCK, CastTo, dtype_setting, for_blocks, is_integer, required_dtype, unsupported,
 };
 use super::fixed::{Fixed, Transform, rescaled_len, whole_items};
+use super::scalar::Scalar;
 use crate::codec::registry::{BindError, BindOptions};
 use crate::codec::{ArraySpec, Codec, CodecFault, DataType, Kind};
 
@@ -137,39 +138,6 @@ impl Transform for FixedScaleOffset {
     }
 }
 
-/// A Python number.
-#[derive(Clone, Copy, Debug)]
-enum Scalar {
-    Integer(i128),
-    Float(f64),
-}
-
-impl Scalar {
-    fn read(configuration: &Value, key: &str) -> Result<Self, BindError> {
-        let number = configuration
-            .get(key)
-            .and_then(Value::as_number)
-            .ok_or_else(|| BindError::Unsupported(format!("{key:?} is no number")))?;
-        let integer = JsonNumber::as_i128(number);
-        match (integer, number.as_f64()) {
-            (Some(integer), _) => Ok(Self::Integer(integer)),
-            // A whole number of this size may have been an integer in Python: those are not floats there.
-            (None, Some(float)) if float.abs() < 2_f64.powi(63) || float.fract() != 0.0 => {
-                Ok(Self::Float(float))
-            }
-            _ => Err(BindError::Unsupported(format!("{key:?} is too large"))),
-        }
-    }
-
-    #[expect(clippy::cast_precision_loss, reason = "as Python converts")]
-    fn as_f64(self) -> f64 {
-        match self {
-            Self::Integer(integer) => integer as f64,
-            Self::Float(float) => float,
-        }
-    }
-}
-
 /// `Box<Step>` for a type of `$list` that is chosen by `$dtype`.
 macro_rules! for_type {
     ($dtype:expr, $name:ident => $body:expr; $(($kind:ident, $size:literal, $type:ty))*) => {
@@ -263,8 +231,10 @@ pub(super) fn bind(
     if let Some(other) = [&dtype, &astype].into_iter().find(|t| !is_integer(t) && t.kind != Kind::Float) {
         return Err(unsupported(other));
     }
-    let offset = Scalar::read(configuration, "offset")?;
-    let scale = Scalar::read(configuration, "scale")?;
+    let required = |key: &str| {
+        Scalar::setting(configuration, key)?.ok_or_else(|| BindError::Invalid(format!("{key:?} is missing")))
+    };
+    let (offset, scale) = (required("offset")?, required("scale")?);
     Ok(Fixed::shared(FixedScaleOffset {
         decoded_size: dtype.item_size,
         encoded_size: astype.item_size,

@@ -6,6 +6,7 @@ mod bitround;
 pub mod blosc;
 mod byteswap;
 mod bz2;
+mod cast_value;
 mod checksum;
 mod configuration;
 mod deflate;
@@ -22,6 +23,9 @@ mod output;
 mod packbits;
 mod pcodec;
 mod quantize;
+mod rounding;
+mod scalar;
+mod scale_offset;
 mod shuffle;
 mod streams;
 #[cfg(test)]
@@ -40,6 +44,7 @@ const TABLE: &[(&str, Bind)] = &[
     ("blosc", blosc::bind),
     ("byteswap", byteswap::bind),
     ("bz2", bz2::bind),
+    ("cast_value", cast_value::bind),
     ("crc32", checksum::bind_crc32),
     ("crc32c", checksum::bind_crc32c),
     ("delta", delta::bind),
@@ -52,6 +57,7 @@ const TABLE: &[(&str, Bind)] = &[
     ("packbits", packbits::bind),
     ("pcodec", pcodec::bind),
     ("quantize", quantize::bind),
+    ("scale_offset", scale_offset::bind),
     ("shuffle", shuffle::bind),
     ("transpose", transpose::bind),
     ("zlib", zlib::bind),
