@@ -65,7 +65,7 @@ fn read_plain(
     chain: &Chain,
     source: &dyn ByteSource,
     selection: &Selection,
-    mut place: Place<'_>,
+    place: Place<'_>,
     key: &str,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
@@ -74,7 +74,7 @@ fn read_plain(
         let actual = usize::try_from(source.len_bytes()).unwrap_or(usize::MAX);
         return Err(chain.length_fault(actual).at(key));
     }
-    if let Some(target) = whole_and_in_order(chain, selection, &mut place) {
+    if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, &place)) {
         return source.read_into(0..len_bytes as u64, target);
     }
     // From the first to the last byte selected: one request, and at least the leading axis is cut.
@@ -94,13 +94,13 @@ fn read_encoded(
     chain: &Chain,
     source: &dyn ByteSource,
     selection: &Selection,
-    mut place: Place<'_>,
+    place: Place<'_>,
     key: &str,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     let mut stored = scratch.take(0);
     let result = source.read(0..source.len_bytes(), &mut stored).and_then(|encoded| {
-        if let Some(target) = whole_and_in_order(chain, selection, &mut place) {
+        if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, &place)) {
             return chain.decode(&encoded, target, scratch).map_err(|error| error.at(key));
         }
         let mut decoded = scratch.take(chain.len_bytes());
@@ -115,17 +115,16 @@ fn read_encoded(
     result
 }
 
-/// The destination as bytes, if it takes the whole chunk in the order in which it is stored.
-fn whole_and_in_order<'p>(
-    chain: &Chain,
-    selection: &Selection,
-    place: &'p mut Place<'_>,
-) -> Option<&'p mut [u8]> {
-    if !selection.is_full(&chain.spec().chunk_shape) {
-        return None;
-    }
-    *place = place.part(place.region().transposed(chain.stored_axes()));
-    place.as_contiguous().filter(|target| target.len() == chain.len_bytes())
+/// The destination with its axes in stored order, if it takes the whole chunk.
+fn whole_in_stored_order<'a>(chain: &Chain, selection: &Selection, place: &Place<'a>) -> Option<Place<'a>> {
+    selection
+        .is_full(&chain.spec().chunk_shape)
+        .then(|| place.part(place.region().transposed(chain.stored_axes())))
+}
+
+/// The memory of such a destination, if its elements lie one after the other.
+fn as_stored<'p>(chain: &Chain, whole: &'p mut Option<Place<'_>>) -> Option<&'p mut [u8]> {
+    whole.as_mut()?.as_contiguous().filter(|target| target.len() == chain.len_bytes())
 }
 
 fn read_objects(
