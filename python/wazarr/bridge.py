@@ -100,17 +100,69 @@ async def _read_part_of_shard(
         return
     max_gap = getattr(spec.config, "sharding_coalesce_max_gap_bytes", _DEFAULT_MAX_GAP_BYTES)
     max_bytes = getattr(spec.config, "sharding_coalesce_max_bytes", _DEFAULT_MAX_BYTES)
-    shard_index, ranges = job.shard_ranges(index, buffer.as_numpy_array(), max_gap, max_bytes)
+    shard_index, ranges = job.shard_ranges(index, buffer.as_numpy_array())
+    parts = await _fetch_ranges(getter, spec, ranges, max_gap, max_bytes)
+    if parts is None:
+        # Deleted between the two requests: as zarr-python has it, the shard is missing.
+        job.feed(index, None, None)
+        return
+    await finished(job, lambda notify: job.feed_parts(index, shard_index, parts, notify))
+
+
+async def _fetch_ranges(
+    getter: StorePath, spec: Any, ranges: list[tuple[int, int]], max_gap: int, max_bytes: int
+) -> list[tuple[int, Any]] | None:
+    """Fetch ranges of bytes; None if the value is not there any more."""
     parts: list[tuple[int, Any]] = []
+    get_ranges = getattr(getter.store, "get_ranges", None)
+    if get_ranges is not None:
+        # The store's own way, which joins neighbours as it likes.
+        requests = [RangeByteRequest(start, end) for start, end in ranges]
+        try:
+            async for group in get_ranges(
+                getter.path,
+                requests,
+                prototype=spec.prototype,
+                max_gap_bytes=max_gap,
+                max_coalesced_bytes=max_bytes,
+            ):
+                for at, fetched in group:
+                    if fetched is None:
+                        return None
+                    parts.append((ranges[at][0], fetched.as_numpy_array()))
+        except BaseExceptionGroup as group:
+            _, others = group.split(FileNotFoundError)
+            if others is None:
+                return None
+            if len(others.exceptions) == 1:
+                raise others.exceptions[0] from None
+            raise others from None
+        return parts
+    joined = _join(ranges, max_gap, max_bytes)
+    is_gone = False
 
     async def fetch(at: int) -> None:
-        start, end = ranges[at]
+        nonlocal is_gone
+        start, end = joined[at]
         fetched = await getter.get(prototype=spec.prototype, byte_range=RangeByteRequest(start, end))
-        if fetched is not None:
+        if fetched is None:
+            is_gone = True
+        else:
             parts.append((start, fetched.as_numpy_array()))
 
-    await for_each(len(ranges), config.store_concurrency(), fetch)
-    await finished(job, lambda notify: job.feed_parts(index, shard_index, parts, notify))
+    await for_each(len(joined), config.store_concurrency(), fetch)
+    return None if is_gone else parts
+
+
+def _join(ranges: list[tuple[int, int]], max_gap: int, max_bytes: int) -> list[tuple[int, int]]:
+    """Join ascending ranges with at most `max_gap` bytes between them to at most `max_bytes` bytes."""
+    joined: list[tuple[int, int]] = []
+    for start, end in ranges:
+        if joined and start <= joined[-1][1] + max_gap and end - joined[-1][0] <= max_bytes:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((start, end))
+    return joined
 
 
 async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> None:

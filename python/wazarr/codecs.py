@@ -340,7 +340,13 @@ def _add_vlen(build: _Build, name: str, spec: ArraySpec) -> None:
     build.done(name)
 
 
+_GET_CHUNK_SLICE: Final = zarr_sharding._ShardIndex.get_chunk_slice  # noqa: SLF001 - see `_add_shard`
+
+
 def _add_shard(build: _Build, codec: Any, spec: ArraySpec) -> None:
+    if zarr_sharding._ShardIndex.get_chunk_slice is not _GET_CHUNK_SLICE:  # noqa: SLF001 - as above
+        # Somebody replaced how zarr's own codec looks up inner chunks: then theirs has to run.
+        raise UnsupportedError("the index lookup of zarr's sharding codec was replaced")
     inner_spec = ArraySpec(
         shape=tuple(codec.chunk_shape),
         dtype=spec.dtype,

@@ -196,5 +196,6 @@ def _check_pickle() -> None:
         key = "array.allow_unsafe_pickle_decode"
     raise error(
         "data encoded with the 'pickle' codec can run any code when it is decoded; if you trust it, "
-        f"set {key} to True in zarr.config"
+        f"set {key} to True in zarr.config (numcodecs has an opt-in of its own beside it, "
+        "NUMCODECS_ALLOW_UNSAFE_PICKLE_DECODE)"
     )

@@ -201,14 +201,12 @@ impl ReadJob {
     }
 
     /// Decodes the index of shard `index` from `array`: an opaque index, and the ranges of bytes needed,
-    /// joined where at most `max_gap` bytes lie between them and the sum is at most `max_bytes`.
+    /// ascending, one for every inner chunk.
     fn shard_ranges(
         &self,
         py: Python<'_>,
         index: usize,
         array: &Bound<'_, PyAny>,
-        max_gap: u64,
-        max_bytes: u64,
     ) -> PyResult<(PyShardIndex, Vec<(u64, u64)>)> {
         COUNTERS.add_python_request();
         let held = Held::new(array)?;
@@ -229,19 +227,8 @@ impl ReadJob {
                 })
             })
             .map_err(|error| errors::to_python(py, error))?;
-        let mut joined: Vec<(u64, u64)> = Vec::new();
-        for range in ranges {
-            match joined.last_mut() {
-                Some((start, end))
-                    if range.start <= end.saturating_add(max_gap)
-                        && range.end.saturating_sub(*start) <= max_bytes =>
-                {
-                    *end = range.end.max(*end);
-                }
-                _ => joined.push((range.start, range.end)),
-            }
-        }
-        Ok((PyShardIndex { index: shard_index }, joined))
+        let ranges = ranges.into_iter().map(|range| (range.start, range.end)).collect();
+        Ok((PyShardIndex { index: shard_index }, ranges))
     }
 
     /// Decodes the needed inner chunks of shard `index` from the parts fetched.

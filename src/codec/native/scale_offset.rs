@@ -25,12 +25,12 @@ trait Formula: Send + Sync + Debug {
     fn encode(&self, decoded: &[u8], encoded: &mut [u8]) -> Result<(), CodecFault>;
 }
 
-fn out_of_range() -> CodecFault {
-    CodecFault::Value("scale_offset makes a value that does not fit the data type".into())
+fn out_of_range(dtype_name: &str) -> CodecFault {
+    CodecFault::Value(format!("a value falls outside the range of dtype {dtype_name}"))
 }
 
 fn remainder() -> CodecFault {
-    CodecFault::Value("scale_offset divides a value by its scale that leaves a remainder".into())
+    CodecFault::Value("dividing a value by the scale leaves a non-zero remainder".into())
 }
 
 #[derive(Debug)]
@@ -68,6 +68,7 @@ struct Signed {
     scale: i64,
     least: i64,
     greatest: i64,
+    dtype_name: String,
 }
 
 impl Signed {
@@ -77,7 +78,11 @@ impl Signed {
             least = least.min(element);
             greatest = greatest.max(element);
         }
-        if least == self.least && greatest == self.greatest { Ok(()) } else { Err(out_of_range()) }
+        if least == self.least && greatest == self.greatest {
+            Ok(())
+        } else {
+            Err(out_of_range(&self.dtype_name))
+        }
     }
 }
 
@@ -121,7 +126,8 @@ impl Formula for Unsigned64 {
                 if *element % self.scale != 0 {
                     return Err(remainder());
                 }
-                *element = (*element / self.scale).checked_add(self.offset).ok_or_else(out_of_range)?;
+                *element =
+                    (*element / self.scale).checked_add(self.offset).ok_or_else(|| out_of_range("uint64"))?;
             }
             Ok(())
         })
@@ -132,7 +138,9 @@ impl Formula for Unsigned64 {
             for element in block {
                 // The scale is not negative: a negative difference makes no valid product.
                 let difference = element.checked_sub(self.offset);
-                *element = difference.and_then(|x| x.checked_mul(self.scale)).ok_or_else(out_of_range)?;
+                *element = difference
+                    .and_then(|x| x.checked_mul(self.scale))
+                    .ok_or_else(|| out_of_range("uint64"))?;
             }
             Ok(())
         })
@@ -196,6 +204,7 @@ fn integer_formula(dtype: &DataType, offset: Scalar, scale: Scalar) -> Result<Bo
         scale: narrow(scale)?,
         least: narrow(least)?,
         greatest: narrow(greatest)?,
+        dtype_name: format!("{}int{bits}", if dtype.kind == Kind::UInt { "u" } else { "" }),
     }))
 }
 
