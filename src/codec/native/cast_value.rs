@@ -139,6 +139,7 @@ impl Source for f64 {
         finite_to_float(self, precision, rules)
     }
 
+    #[expect(clippy::float_cmp, reason = "a key stands for exactly one value")]
     fn is_key(self, key: Self) -> bool {
         self == key || (self.is_nan() && key.is_nan())
     }

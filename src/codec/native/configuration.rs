@@ -20,6 +20,7 @@ pub(super) fn integer(configuration: &Value, key: &str) -> Result<Option<i64>, B
 ///
 /// # Errors
 /// A value that is no number.
+#[allow(dead_code, reason = "for codecs with scales and offsets; no compressor has such a setting")]
 pub(super) fn number(configuration: &Value, key: &str) -> Result<Option<f64>, BindError> {
     read(configuration, key, "a number", Value::as_f64)
 }

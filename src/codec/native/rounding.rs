@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn wide_integers_by_mode() {
-        let base = (1_u64 << 53) as f64;
+        let base = 2_f64.powi(53);
         for (value, expected) in [
             ((1_i64 << 53) + 1, [base, base + 2.0, base, base + 2.0, base]),
             (-(1_i64 << 53) - 1, [-base, -base - 2.0, -base, -base, -base - 2.0]),

@@ -144,7 +144,8 @@ mod tests {
         for size in [1, 2, 3, 4, 5, 8, 12, 16, 24] {
             for count in [0, 1, 63, 64, 65, 200] {
                 let codec = bound("shuffle", &json!({"elementsize": size}), "|u1");
-                let elements: Vec<u8> = (0..size * count).map(|i| (i * 37 % 251) as u8).collect();
+                let elements: Vec<u8> =
+                    (0..size * count).map(|i| u8::try_from(i * 37 % 251).unwrap()).collect();
                 let planes: Vec<u8> =
                     (0..size * count).map(|i| elements[i % count * size + i / count]).collect();
                 assert_eq!(encode(&*codec, &elements).unwrap(), planes, "{count} elements of {size}");
