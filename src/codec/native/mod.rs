@@ -30,6 +30,7 @@ mod shuffle;
 mod streams;
 #[cfg(test)]
 mod testing;
+mod value_conversion;
 mod zlib;
 mod zstd;
 

@@ -162,9 +162,11 @@ impl Precision {
     pub(super) fn round<T: Exact>(self, value: T, rounding: Rounding) -> f64 {
         use std::cmp::Ordering::{Equal, Greater, Less};
         let nearest = self.nearest(value);
+        if rounding == Rounding::NearestEven || value.nearest_double().abs() >= self.bound() {
+            return nearest;
+        }
         let order = value.compare(nearest);
-        if rounding == Rounding::NearestEven || order == Equal || value.nearest_double().abs() >= self.bound()
-        {
+        if order == Equal {
             return nearest;
         }
         let is_negative = value.nearest_double() < 0.0;
