@@ -77,5 +77,7 @@ fn codecs_answer_like_the_reference() {
 }
 
 fn hex(bytes: Option<&[u8]>) -> String {
-    bytes.map_or("an error".into(), |bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    bytes.map_or("an error".into(), |bytes| {
+        bytes.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    })
 }

@@ -100,7 +100,8 @@ mod tests {
     #[test]
     fn rounding_is_to_the_nearest_even() {
         let halves = (-20_i16..20).map(|i| f64::from(i) / 4.0);
-        let edges = [0.0, -0.0, 0.49999999999999994, 4503599627370495.5, 1e300, f64::INFINITY, 5e-324];
+        let edges =
+            [0.0, -0.0, 0.499_999_999_999_999_94, 4_503_599_627_370_495.5, 1e300, f64::INFINITY, 5e-324];
         for value in halves.chain(edges).flat_map(|value| [value, -value]) {
             assert_eq!(value.rounded().to_bits(), value.round_ties_even().to_bits(), "{value}");
             #[expect(clippy::cast_possible_truncation, reason = "infinity is a good test value, too")]

@@ -35,15 +35,9 @@ impl Byteswap {
     fn swap(&self, from: &[u8], to: &mut [u8]) {
         match &self.kernel {
             Kernel::Copy => to.copy_from_slice(from),
-            Kernel::Words2 => {
-                swap_words::<2>(from, to, |word| u16::from_ne_bytes(word).swap_bytes().to_ne_bytes())
-            }
-            Kernel::Words4 => {
-                swap_words::<4>(from, to, |word| u32::from_ne_bytes(word).swap_bytes().to_ne_bytes())
-            }
-            Kernel::Words8 => {
-                swap_words::<8>(from, to, |word| u64::from_ne_bytes(word).swap_bytes().to_ne_bytes())
-            }
+            Kernel::Words2 => reverse_words::<2>(from, to),
+            Kernel::Words4 => reverse_words::<4>(from, to),
+            Kernel::Words8 => reverse_words::<8>(from, to),
             Kernel::Fields(words) => {
                 to.copy_from_slice(from);
                 for item in to.chunks_exact_mut(self.item_size) {
@@ -56,10 +50,10 @@ impl Byteswap {
     }
 }
 
-/// `swap` as an integer operation: the form that compiles to vector code.
-fn swap_words<const N: usize>(from: &[u8], to: &mut [u8], swap: impl Fn([u8; N]) -> [u8; N]) {
-    for (to, &from) in to.as_chunks_mut().0.iter_mut().zip(from.as_chunks().0) {
-        *to = swap(from);
+fn reverse_words<const N: usize>(from: &[u8], to: &mut [u8]) {
+    for (to, &from) in to.as_chunks_mut::<N>().0.iter_mut().zip(from.as_chunks().0) {
+        *to = from;
+        to.reverse();
     }
 }
 

@@ -9,8 +9,6 @@
 //! "scalar_map": {"encode": [[key, value], ...], "decode": [...]}}`. Data types are in numpy's notation,
 //! `out_of_range` is `null`, `"clamp"` or `"wrap"`. Keys and values are exact scalars ([`super::scalar`]):
 //! integers for an integer type; for a float type 64-bit floats, which are rounded to the type.
-//!
-//! All types are computed as 64-bit integers or 64-bit floats, which hold every other exactly.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -20,129 +18,11 @@ use serde_json::Value;
 use super::configuration::text;
 use super::element::{Access, BLOCK, Number, required_dtype, unsupported};
 use super::fixed::{Fixed, Transform, rescaled_len, whole_items};
-use super::rounding::{Exact, Precision, Rounding};
+use super::rounding::{Precision, Rounding};
 use super::scalar::Scalar;
+use super::value_conversion::{OutOfRange, Range, Rules, Source};
 use crate::codec::registry::{BindError, BindOptions};
 use crate::codec::{ArraySpec, ByteOrder, Codec, CodecFault, DataType, Kind};
-
-/// What happens to a value outside of the target's range.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum OutOfRange {
-    Refuse,
-    Clamp,
-    Wrap,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Rules {
-    rounding: Rounding,
-    out_of_range: OutOfRange,
-}
-
-/// The values that an integer type holds.
-#[derive(Clone, Copy, Debug)]
-struct Range {
-    least: i128,
-    greatest: i128,
-}
-
-fn refusal(value: impl std::fmt::Display) -> CodecFault {
-    CodecFault::Value(format!(
-        "value {value} is out of range for the type it is cast to; set out_of_range to \"clamp\" or \"wrap\""
-    ))
-}
-
-/// An element on its way to another type.
-trait Source: Exact + Number + Debug + PartialEq {
-    /// To an integer of `range`, of which the low 64 bits are returned.
-    fn to_integer(self, range: Range, rules: Rules) -> Result<i64, CodecFault>;
-
-    /// To a float.
-    fn to_float(self, precision: Precision, rules: Rules) -> Result<f64, CodecFault>;
-
-    /// Whether a key of the scalar map stands for this value.
-    fn is_key(self, key: Self) -> bool {
-        self == key
-    }
-}
-
-/// The float that a finite `value` becomes.
-fn finite_to_float<T: Exact + Debug>(
-    value: T,
-    precision: Precision,
-    rules: Rules,
-) -> Result<f64, CodecFault> {
-    let rounded = precision.round(value, rules.rounding);
-    if rounded.is_infinite() && rules.out_of_range != OutOfRange::Clamp {
-        return Err(refusal(format_args!("{value:?}")));
-    }
-    Ok(rounded)
-}
-
-macro_rules! integer_sources {
-    ($($type:ty)*) => {$(
-        impl Source for $type {
-            #[expect(clippy::cast_possible_truncation, reason = "wrapping is asked for, or the value fits")]
-            fn to_integer(self, range: Range, rules: Rules) -> Result<i64, CodecFault> {
-                let value = i128::from(self);
-                if (range.least..=range.greatest).contains(&value) {
-                    return Ok(value as i64);
-                }
-                match rules.out_of_range {
-                    OutOfRange::Refuse => Err(refusal(self)),
-                    OutOfRange::Clamp => Ok(value.clamp(range.least, range.greatest) as i64),
-                    OutOfRange::Wrap => Ok(value as i64),
-                }
-            }
-
-            fn to_float(self, precision: Precision, rules: Rules) -> Result<f64, CodecFault> {
-                finite_to_float(self, precision, rules)
-            }
-        }
-    )*};
-}
-integer_sources!(i64 u64);
-
-impl Source for f64 {
-    #[expect(clippy::cast_possible_truncation, reason = "whole numbers that fit, or wrapping is asked for")]
-    #[expect(clippy::cast_precision_loss, reason = "the limits are powers of two, or one less")]
-    #[expect(clippy::cast_sign_loss, reason = "magnitudes are not negative")]
-    fn to_integer(self, range: Range, rules: Rules) -> Result<i64, CodecFault> {
-        if !self.is_finite() {
-            return Err(CodecFault::Value(format!("{self} has no integer; map it with a scalar_map")));
-        }
-        let whole = rules.rounding.to_whole(self);
-        // The least value past the range is a power of two, unlike the greatest in it.
-        if range.least as f64 <= whole && whole < (range.greatest + 1) as f64 {
-            return Ok(whole as i128 as i64);
-        }
-        match rules.out_of_range {
-            OutOfRange::Refuse => Err(refusal(self)),
-            OutOfRange::Clamp => Ok((whole as i128).clamp(range.least, range.greatest) as i64),
-            OutOfRange::Wrap => {
-                // Exact, whatever the magnitude: the remainder of floats is.
-                let magnitude = (whole.abs() % 2_f64.powi(64)) as u64;
-                Ok(if whole < 0.0 { magnitude.wrapping_neg() } else { magnitude }.cast_signed())
-            }
-        }
-    }
-
-    fn to_float(self, precision: Precision, rules: Rules) -> Result<f64, CodecFault> {
-        /// The bit by which a NaN is quiet.
-        const QUIET: u64 = 1 << 51;
-        if self.is_nan() {
-            return Ok(Self::from_bits(self.to_bits() | QUIET));
-        }
-        if self.is_infinite() {
-            return Ok(self);
-        }
-        finite_to_float(self, precision, rules)
-    }
-
-    fn is_key(self, key: Self) -> bool {
-        self == key || (self.is_nan() && key.is_nan())
-    }
-}
 
 /// Casts in one direction.
 trait Cast: Send + Sync + Debug {
@@ -250,9 +130,9 @@ fn class(dtype: &DataType) -> Result<Class, BindError> {
     let bits = 8 * dtype.item_size;
     match (dtype.kind, dtype.item_size) {
         (Kind::Int, 1 | 2 | 4 | 8) => {
-            Ok(Class::Signed(Range { least: -(1 << (bits - 1)), greatest: (1 << (bits - 1)) - 1 }))
+            Ok(Class::Signed(Range::new(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)))
         }
-        (Kind::UInt, 1 | 2 | 4 | 8) => Ok(Class::Unsigned(Range { least: 0, greatest: (1 << bits) - 1 })),
+        (Kind::UInt, 1 | 2 | 4 | 8) => Ok(Class::Unsigned(Range::new(0, (1 << bits) - 1))),
         (Kind::Float, 2) => Ok(Class::Float(Precision::Half)),
         (Kind::Float, 4) => Ok(Class::Float(Precision::Single)),
         (Kind::Float, 8) => Ok(Class::Float(Precision::Double)),

@@ -242,6 +242,7 @@ pub(super) fn bind_adler32(
 }
 
 /// Binds `fletcher32`, which is always behind the data.
+#[expect(clippy::unnecessary_wraps, reason = "the signature that all binders share")]
 pub(super) fn bind_fletcher32(
     _: &Value,
     _: &ArraySpec,
@@ -306,7 +307,7 @@ mod tests {
             for fill in [0, 0xFF, 0x5A] {
                 assert_eq!(fletcher32(&vec![fill; len]), plain(&vec![fill; len]), "{len} bytes of {fill}");
             }
-            let mixed: Vec<u8> = (0..len).map(|i| (i * 31 % 251) as u8).collect();
+            let mixed: Vec<u8> = (0..len).map(|i| u8::try_from(i * 31 % 251).unwrap()).collect();
             assert_eq!(fletcher32(&mixed), plain(&mixed), "{len} mixed bytes");
         }
     }

@@ -81,8 +81,8 @@ mod tests {
             assert_eq!(from_f32(to_f32(value)).to_bits(), bits);
             assert_eq!(from_f64(to_f64(value)).to_bits(), bits);
             if !value.is_nan() {
-                assert_eq!(to_f32(value), value.to_f32());
-                assert_eq!(to_f64(value), value.to_f64());
+                assert_eq!(to_f32(value).to_bits(), value.to_f32().to_bits());
+                assert_eq!(to_f64(value).to_bits(), value.to_f64().to_bits());
             }
         }
     }

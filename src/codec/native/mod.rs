@@ -31,6 +31,7 @@ mod streams;
 #[cfg(test)]
 mod testing;
 mod transpose;
+mod value_conversion;
 mod zlib;
 mod zstd;
 

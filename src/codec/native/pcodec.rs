@@ -2,6 +2,9 @@
 //!
 //! An array→bytes codec: the stream names the type of its numbers, which must be the array's. Times are
 //! compressed as the 64-bit integers they are made of.
+//!
+//! Numbers are decompressed in batches, so that no length in a damaged stream decides how much memory is
+//! taken; but pco itself may reserve a window of up to 2²⁴ numbers, twice, if a stream asks for one.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;

@@ -162,9 +162,11 @@ impl Precision {
     pub(super) fn round<T: Exact>(self, value: T, rounding: Rounding) -> f64 {
         use std::cmp::Ordering::{Equal, Greater, Less};
         let nearest = self.nearest(value);
+        if rounding == Rounding::NearestEven || value.nearest_double().abs() >= self.bound() {
+            return nearest;
+        }
         let order = value.compare(nearest);
-        if rounding == Rounding::NearestEven || order == Equal || value.nearest_double().abs() >= self.bound()
-        {
+        if order == Equal {
             return nearest;
         }
         let is_negative = value.nearest_double() < 0.0;
@@ -238,7 +240,7 @@ mod tests {
 
     #[test]
     fn wide_integers_by_mode() {
-        let base = (1_u64 << 53) as f64;
+        let base = 2_f64.powi(53);
         for (value, expected) in [
             ((1_i64 << 53) + 1, [base, base + 2.0, base, base + 2.0, base]),
             (-(1_i64 << 53) - 1, [-base, -base - 2.0, -base, -base, -base - 2.0]),
