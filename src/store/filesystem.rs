@@ -176,23 +176,31 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     written
 }
 
-/// Moves `temporary` to `path`; whatever was there is gone afterwards.
+/// Moves `temporary` to `path`; whatever file was there is gone afterwards.
 fn move_over(temporary: &Path, path: &Path) -> io::Result<()> {
-    match exchange(temporary, path) {
-        Ok(()) => remove(temporary),
+    if exchange(temporary, path).is_err() {
         // Nothing there yet, or no such system call here.
-        Err(_) => fs::rename(temporary, path),
+        return fs::rename(temporary, path);
+    }
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            // It was a folder that changed places: it goes back, as if a rename had refused.
+            exchange(temporary, path)?;
+            Err(if error.kind() == ErrorKind::PermissionDenied {
+                error
+            } else {
+                ErrorKind::IsADirectory.into()
+            })
+        }
+        _ => Ok(()),
     }
 }
 
-/// Lets two files change places, if both exist and neither is a folder.
+/// Lets two directory entries change places.
 #[cfg(target_os = "linux")]
 fn exchange(first: &Path, second: &Path) -> io::Result<()> {
     use std::ffi::CString;
     use std::os::unix::ffi::OsStrExt;
-    if !fs::symlink_metadata(second)?.is_file() {
-        return Err(ErrorKind::Unsupported.into());
-    }
     let first = CString::new(first.as_os_str().as_bytes())?;
     let second = CString::new(second.as_os_str().as_bytes())?;
     // SAFETY: both are C strings that outlive the call, which keeps no pointer.
