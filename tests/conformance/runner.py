@@ -46,8 +46,6 @@ class Operation:
     needs: str | None = None
     is_state_compared: bool = True
     """False where the default pipeline's own state after an error is a matter of chance."""
-    is_numpy_seam: bool = False
-    """True where zarr-python's own indexer or buffer raises before any pipeline is reached."""
 
     @property
     def store_kind(self) -> StoreKind:
