@@ -116,4 +116,5 @@ def register() -> None:
     """Make the codecs known to zarr and to numcodecs."""
     register_codec("wazarr_test.complement", Complement)
     register_codec("wazarr_test.negate", Negate)
+    register_codec("gzip", UserGzip)
     numcodecs.register_codec(ComplementV2)
