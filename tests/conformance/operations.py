@@ -22,6 +22,7 @@ from tests.conformance import python_codecs
 from tests.conformance.runner import Operation, chunk_keys
 from tests.conformance.steps import Append, Call, Read, ReadInto, Reopen, Resize, Write
 from tests.conformance.values import bits, blobs, counting, records, smooth, texts
+from tests.pipelines import ZARR_VERSION
 
 if TYPE_CHECKING:
     from tests.conformance.steps import Scene, SelectionKind, Step
@@ -40,6 +41,12 @@ V2: Layout = {**PLAIN, "zarr_format": 2}
 V2_F: Layout = {**PLAIN, "zarr_format": 2, "order": "F", "compressors": None}
 ONE_CHUNK: Layout = {"shape": (13, 11), "chunks": (20, 16), "dtype": "int32"}
 GRID = counting(13, 11)
+
+SHARD_WRITES_BY_ARRAYS = (3, 2)
+"""The oldest zarr whose default pipeline writes into shards by index arrays without an error."""
+
+SHARDED_VOIDS = (3, 2)
+"""The oldest zarr whose default pipeline can shard raw bytes and structures."""
 
 RECTILINEAR: Layout = {"shape": (13, 11), "chunks": [[1, 4, 6, 2], [5, 5, 1]], "dtype": "int32"}
 RECTILINEAR_CONFIG = {"array.rectilinear_chunks": True}
@@ -89,7 +96,8 @@ READS_2D: tuple[tuple[str, SelectionKind, Any], ...] = (
     ("unsorted rows", "orthogonal", ([12, 0, 7, 3], slice(None))),
     ("repeated rows", "orthogonal", ([3, 3, 0, 3, 12, 12], slice(None))),
     ("negative rows", "orthogonal", ([-1, -13, 2], slice(1, 3))),
-    ("no rows", "orthogonal", ([], slice(None))),
+    ("no rows, untyped", "orthogonal", ([], slice(None))),
+    ("no rows", "orthogonal", (np.array([], int), slice(None))),
     ("no rows by mask", "orthogonal", (np.zeros(13, bool), slice(None))),
     ("outer product", "orthogonal", ([1, 4, 11], [0, 2, 10])),
     ("outer product, unsorted and repeated", "orthogonal", ([11, 1, 1, 4], [10, 0, 2, 0])),
@@ -107,7 +115,8 @@ READS_2D: tuple[tuple[str, SelectionKind, Any], ...] = (
     ("points, broadcast", "coordinates", (np.array([[0], [5], [12]]), np.array([[1, 9]]))),
     ("points, one column for all", "coordinates", ([0, 5, 12], 3)),
     ("one point", "coordinates", (3, 4)),
-    ("no points", "coordinates", ([], [])),
+    ("no points, untyped", "coordinates", ([], [])),
+    ("no points", "coordinates", (np.array([], int), np.array([], int))),
     ("vindex by mask", "coordinates", GRID_MASK),
     ("a mask", "mask", GRID_MASK),
     ("a mask of nothing", "mask", np.zeros((13, 11), bool)),
@@ -227,7 +236,8 @@ WRITES_2D: tuple[tuple[str, SelectionKind, Any, Any], ...] = (
     ("points, a scalar", "coordinates", ([0, 5, 12], [10, 4, 0]), -9),
     ("points, repeated", "coordinates", ([5, 0, 5], [4, 1, 4]), counting(3, start=500)),
     ("points in a square", "coordinates", (np.array([[0, 5], [9, 3]]), 2), counting(2, 2, start=500)),
-    ("no points", "coordinates", ([], []), counting(0)),
+    ("no points", "coordinates", (np.array([], int), np.array([], int)), counting(0)),
+    ("no rows", "orthogonal", (np.array([], int), slice(None)), 3),
     ("a mask", "mask", GRID_MASK, counting(int(GRID_MASK.sum()), start=500)),
     ("a mask, a scalar", "mask", GRID_MASK, 0),
     ("a block", "blocks", (1, 2), counting(4, 3, start=500)),
@@ -251,6 +261,27 @@ WRITES_2D: tuple[tuple[str, SelectionKind, Any, Any], ...] = (
 )
 
 
+RAISES_PARTWAY = frozenset(
+    {"a wrong shape", "a mask with a wrong count", "one row, broadcast", "text"}
+)
+"""Refused chunk by chunk: what other chunks then hold is a matter of chance in zarr-python."""
+
+
+def _write(
+    title: str, layout: Layout, case: tuple[str, SelectionKind, Any, Any], *rest: Any, **more: Any
+) -> Operation:
+    """Make the operation of one row of `WRITES_2D`: write, then read everything."""
+    name, kind, selection, value = case
+    title = f"{title}: {kind}, {name}"
+    if name in RAISES_PARTWAY:
+        steps: tuple[Step, ...] = (Write(selection, value, kind),)
+        return Operation(title, layout, steps, *rest, is_state_compared=False, **more)
+    is_by_arrays = kind in ("orthogonal", "mask", "coordinates") or isinstance(selection, list)
+    if "shards" in layout and is_by_arrays:
+        more.setdefault("minimum_zarr", SHARD_WRITES_BY_ARRAYS)
+    return Operation(title, layout, (Write(selection, value, kind), Read()), *rest, **more)
+
+
 def _writes() -> list[Operation]:
     rows = []
     for layout_name, layout, store in (
@@ -258,19 +289,14 @@ def _writes() -> list[Operation]:
         ("sharded", SHARDED, "memory"),
         ("v2", V2, "memory"),
     ):
-        for name, kind, selection, value in WRITES_2D:
-            steps = (Write(selection, value, kind), Read())
-            title = f"write {layout_name}: {kind}, {name}"
-            rows.append(Operation(title, layout, steps, GRID, store))
+        rows += [_write(f"write {layout_name}", layout, case, GRID, store) for case in WRITES_2D]
     # zarr-python cuts the value by chunks before broadcasting, and raises after some were written.
     column: tuple[Step, ...] = (Write(np.s_[:, 3:8], counting(13, 1, start=500)),)
     for layout_name, layout in (("plain", PLAIN), ("sharded", SHARDED), ("v2", V2)):
         title = f"write {layout_name}: one column, broadcast"
         rows.append(Operation(title, layout, column, GRID, is_state_compared=False))
-    for name, kind, selection, value in WRITES_2D[4:16] + WRITES_2D[19:27]:
-        steps = (Write(selection, value, kind), Read())
-        title = f"write into nothing, sharded: {kind}, {name}"
-        rows.append(Operation(title, RAW_SHARDED, steps, None, "local"))
+    for case in WRITES_2D[4:16] + WRITES_2D[18:28]:
+        rows.append(_write("write into nothing, sharded", RAW_SHARDED, case, None, "local"))
     return rows
 
 
@@ -388,7 +414,6 @@ V3_COMPRESSORS: tuple[tuple[str, Codec], ...] = (
     ("numcodecs.adler32 at the end", lambda: wrapped.Adler32(location="end")),
     ("numcodecs.fletcher32", lambda: wrapped.Fletcher32()),
     ("numcodecs.jenkins_lookup3", lambda: wrapped.JenkinsLookup3(initval=13)),
-    ("numcodecs.jenkins_lookup3, prefixed", lambda: wrapped.JenkinsLookup3(prefix=[1, 2, 3])),
     ("numcodecs.lz4 then fletcher32", lambda: (wrapped.LZ4(), wrapped.Fletcher32())),
 )
 
@@ -414,7 +439,6 @@ V3_CHAINS: tuple[tuple[str, Layout, Codec, Any], ...] = (
     ("numcodecs.fixedscaleoffset, no astype", FLOATS, lambda: {"filters": wrapped.FixedScaleOffset(offset=1000, scale=7, dtype="<f8")}, smooth(21, 13)),
     ("numcodecs.fixedscaleoffset, integers", NUMBERS, lambda: {"filters": wrapped.FixedScaleOffset(offset=3, scale=2, dtype="<i4", astype="<i4")}, counting(21, 13)),
     ("numcodecs.quantize", FLOATS, lambda: {"filters": wrapped.Quantize(digits=2, dtype="<f8")}, smooth(21, 13)),
-    ("numcodecs.quantize, narrower", FLOATS, lambda: {"filters": wrapped.Quantize(digits=3, dtype="<f8", astype="<f4")}, smooth(21, 13)),
     ("numcodecs.quantize, singles", SINGLES, lambda: {"filters": wrapped.Quantize(digits=1, dtype="<f4")}, smooth(21, 13, dtype="f4")),
     ("numcodecs.astype", NUMBERS, lambda: {"filters": wrapped.AsType(encode_dtype="<i2", decode_dtype="<i4")}, counting(21, 13)),
     ("numcodecs.astype, floats to integers", FLOATS, lambda: {"filters": wrapped.AsType(encode_dtype="<i4", decode_dtype="<f8")}, smooth(21, 13)),
@@ -446,6 +470,11 @@ V3_CHAINS: tuple[tuple[str, Layout, Codec, Any], ...] = (
     ("sharding by create_array, blosc", {**NUMBERS_SHARDED, "dtype": "float32"}, lambda: {"compressors": v3.BloscCodec(cname="zstd", shuffle="bitshuffle")}, smooth(21, 13, dtype="f4")),
     ("sharding by create_array, filters", NUMBERS_SHARDED, lambda: {"filters": (v3.TransposeCodec(order=(1, 0)),)}, counting(21, 13)),
 )  # fmt: skip
+
+OLDEST_ZARR = {
+    "numcodecs.delta after transpose": (3, 2),  # 3.1 encodes the elements in another order
+    "numcodecs.pcodec, classic, then zstd": (3, 2),  # the numcodecs of that time refuses
+}
 
 V2_COMPRESSORS: tuple[tuple[str, Codec], ...] = (
     ("none", lambda: None),
@@ -549,7 +578,9 @@ def _codecs() -> list[Operation]:
     for name, layout, arguments, data in V3_CHAINS:
         array = {**layout, **_lazily(arguments)}
         steps = _all_steps(data, data.dtype.type(1))
-        rows.append(Operation(f"chain v3 {name}", array, steps, None, next(stores)))
+        oldest = OLDEST_ZARR.get(name, (3, 1))
+        title = f"chain v3 {name}"
+        rows.append(Operation(title, array, steps, None, next(stores), minimum_zarr=oldest))
     for name, layout, arguments, data in _scale_cast_chains():
         array = {**layout, **_lazily(arguments)}
         steps = _all_steps(data, data.dtype.type(11))
@@ -606,11 +637,14 @@ STRUCTURES = {
     "pair": np.dtype([("a", "<i4"), ("b", "<f8")]),
     "mixed endian": np.dtype([("a", ">i4"), ("b", "<f2"), ("c", "?")]),
     "nested": np.dtype([("a", "<i2"), ("n", [("x", "<f4"), ("y", "u1")])]),
-    "text inside": np.dtype([("name", "<U4"), ("code", "S3"), ("when", "<M8[s]")]),
+    "text inside": np.dtype([("name", "<U4"), ("code", "S3")]),
+    "date inside": np.dtype([("when", "<M8[s]"), ("value", "<f4")]),
 }
 
 
-def _type_steps(data: np.ndarray[Any, Any]) -> tuple[Step, ...]:
+def _type_steps(data: np.ndarray[Any, Any], *, is_sharded: bool = False) -> tuple[Step, ...]:
+    by_arrays = Write(([8, 0, 5], slice(None)), data[:3], "orthogonal")
+    has_by_arrays = not is_sharded or ZARR_VERSION >= SHARD_WRITES_BY_ARRAYS
     return (
         Write(..., data),
         Read(),
@@ -619,7 +653,7 @@ def _type_steps(data: np.ndarray[Any, Any]) -> tuple[Step, ...]:
         Read(([8, 0, 0], [1, 4, 2]), "coordinates"),
         Write(np.s_[1:4, 1:4], data[0:3, 0:3]),
         Write(np.s_[6, :], data[0, 0]),
-        Write(([8, 0, 5], slice(None)), data[:3], "orthogonal"),
+        by_arrays if has_by_arrays else Read(),
         Reopen(),
         Read(),
     )
@@ -634,16 +668,23 @@ def _types() -> list[Operation]:
         ("v2", {"chunks": (4, 3), "zarr_format": 2}),
     )
     for layout_name, layout in layouts:
+        is_sharded = "shards" in layout
+        oldest_for_voids = SHARDED_VOIDS if is_sharded else (3, 1)
         for dtype in FIXED_TYPES:
             data = bits(9, 7, dtype=dtype)
             array = {**layout, "shape": (9, 7), "dtype": dtype}
             title = f"type {layout_name} {dtype}"
-            rows.append(Operation(title, array, _type_steps(data), None, next(stores)))
+            steps = _type_steps(data, is_sharded=is_sharded)
+            oldest = oldest_for_voids if dtype.startswith("V") else (3, 1)
+            rows.append(Operation(title, array, steps, None, next(stores), minimum_zarr=oldest))
         for name, structure in STRUCTURES.items():
+            if name == "date inside" and layout_name == "v2":
+                continue  # numcodecs takes no buffer of dates inside structures
             data = records(9, 7, dtype=structure)
             array = {**layout, "shape": (9, 7), "dtype": structure}
             title = f"type {layout_name} structure, {name}"
-            rows.append(Operation(title, array, _type_steps(data), None, next(stores)))
+            steps = _type_steps(data, is_sharded=is_sharded)
+            rows.append(Operation(title, array, steps, None, next(stores), minimum_zarr=oldest_for_voids))
         for name, data_type, data in (
             ("text", str, texts(9, 7)),
             ("text from objects", str, texts(9, 7).astype(object)),
@@ -653,7 +694,8 @@ def _types() -> list[Operation]:
             if data_type is VariableLengthBytes:
                 array["dtype"] = VariableLengthBytes()
             title = f"type {layout_name} variable-length {name}"
-            rows.append(Operation(title, array, _type_steps(data), None, next(stores)))
+            steps = _type_steps(data, is_sharded=is_sharded)
+            rows.append(Operation(title, array, steps, None, next(stores)))
     for order, dtype in itertools.product("CF", ("<f8", ">i2", "<U5", "S5")):
         array = {"shape": (9, 7), "chunks": (4, 3), "zarr_format": 2, "order": order, "dtype": dtype}
         title = f"type v2 order {order} {dtype}"
@@ -731,10 +773,12 @@ def _fill_values() -> list[Operation]:
                 Read(np.s_[::3]),
                 Call(lambda scene: sorted(chunk_keys(scene.store))),
             )
-            rows.append(Operation(f"fill {layout_name} {name}", array, steps, None, "local"))
+            oldest = SHARDED_VOIDS if layout_name == "v3 sharded" and name == "structure" else (3, 1)
+            title = f"fill {layout_name} {name}"
+            rows.append(Operation(title, array, steps, None, "local", minimum_zarr=oldest))
             kept = {"array.write_empty_chunks": True}
             title = f"fill kept {layout_name} {name}"
-            rows.append(Operation(title, array, steps, None, "memory", kept))
+            rows.append(Operation(title, array, steps, None, "memory", kept, minimum_zarr=oldest))
     for dtype in ("<i4", "<f8", "<U3", "S2", "?", "<M8[s]", str):
         array = {"shape": (15,), "chunks": (4,), "zarr_format": 2, "dtype": dtype, "fill_value": None}
         value: Any = {"<U3": "x", "S2": b"x", "<M8[s]": np.datetime64(1, "s"), str: "x"}.get(dtype, 1)
@@ -788,10 +832,8 @@ def _rectilinear() -> list[Operation]:
         title = f"read rectilinear: {kind}, {name}"
         steps: tuple[Step, ...] = (Read(selection, kind),)
         rows.append(Operation(title, RECTILINEAR, steps, GRID, "local", RECTILINEAR_CONFIG, minimum_zarr=(3, 4)))
-    for name, kind, selection, value in WRITES_2D[:15] + WRITES_2D[19:25]:
-        title = f"write rectilinear: {kind}, {name}"
-        steps = (Write(selection, value, kind), Read())
-        rows.append(Operation(title, RECTILINEAR, steps, GRID, "memory", RECTILINEAR_CONFIG, minimum_zarr=(3, 4)))
+    for case in WRITES_2D[:15] + WRITES_2D[18:25]:
+        rows.append(_write("write rectilinear", RECTILINEAR, case, GRID, "memory", RECTILINEAR_CONFIG, minimum_zarr=(3, 4)))
     for name, arguments in (
         ("transpose", {"filters": lambda: (v3.TransposeCodec(order=(1, 0)),)}),
         ("blosc", {"compressors": lambda: v3.BloscCodec()}),
@@ -978,7 +1020,9 @@ def _stores() -> list[Operation]:
             whole: tuple[Step, ...] = (Write(..., GRID), Read(), Reopen("r", is_store_read_only=True), Read())
             rows.append(Operation(f"store {store}: write {layout_name}", layout, whole, None, store))
         else:
-            rows.append(Operation(f"store {store}: write {layout_name}", layout, writes, GRID, store))
+            oldest = SHARD_WRITES_BY_ARRAYS if "shards" in layout else (3, 1)
+            title = f"store {store}: write {layout_name}"
+            rows.append(Operation(title, layout, writes, GRID, store, minimum_zarr=oldest))
     seen = Call(lambda scene: sorted(set(scene.store.seen) - {"zarr.json"}))  # type: ignore[attr-defined]
     for store in ("witness-local", "witness-memory"):
         steps = (Read(np.s_[3:9, 2:10]), seen, Write(np.s_[1:2, 1:2], 4), seen)
