@@ -64,6 +64,7 @@ def _filter(make: Callable[[str], Any], dtypes: tuple[str, ...], **options: Any)
     return Chain(lambda dtype: {"filters": make(dtype)}, dtypes, **options)
 
 
+WIDE_INTEGERS = ("<i2", "<u2", "<i4", "<u4")
 WIDE = ("<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f2", "<f4", "<f8")
 
 V3_CHAINS: dict[str, Chain] = {
@@ -95,9 +96,9 @@ V3_CHAINS: dict[str, Chain] = {
     "numcodecs.packbits": _filter(lambda _dtype: wrapped.PackBits(), ("?",)),
     "numcodecs.pcodec": Chain(lambda _dtype: {"serializer": wrapped.PCodec(level=2), "compressors": None}, WIDE),
     "numcodecs.bitround": _filter(lambda _dtype: wrapped.BitRound(keepbits=5), FLOATS, is_lossless=False),
-    "numcodecs.astype": _filter(lambda dtype: wrapped.AsType(encode_dtype="<i8", decode_dtype=dtype), INTEGERS[:6]),
+    "numcodecs.astype": _filter(lambda dtype: wrapped.AsType(encode_dtype="<i8", decode_dtype=dtype), WIDE_INTEGERS),
     "scale_offset": _filter(lambda _dtype: v3.ScaleOffset(offset=2, scale=1), ("<f4", "<f8"), is_lossless=False, minimum_zarr=(3, 4)),
-    "cast_value": _filter(lambda _dtype: v3.CastValue(data_type="int64"), ("i1", "u1", "<i2", "<u2", "<i4"), minimum_zarr=(3, 4)),
+    "cast_value": _filter(lambda _dtype: v3.CastValue(data_type="int64"), WIDE_INTEGERS, minimum_zarr=(3, 4)),
 }  # fmt: skip
 
 V2_CHAINS: dict[str, Chain] = {
@@ -111,7 +112,7 @@ V2_CHAINS: dict[str, Chain] = {
     "blosc lz4": _compressor(lambda: numcodecs.Blosc(cname="lz4", clevel=1, shuffle=1)),
     "blosc zstd bitshuffle": _compressor(lambda: numcodecs.Blosc(cname="zstd", clevel=1, shuffle=2)),
     "delta": _filter(lambda dtype: [numcodecs.Delta(dtype)], INTEGERS),
-    "astype": _filter(lambda dtype: [numcodecs.AsType("<i8", dtype)], INTEGERS[:6]),
+    "astype": _filter(lambda dtype: [numcodecs.AsType("<i8", dtype)], WIDE_INTEGERS),
     "packbits": _filter(lambda _dtype: [numcodecs.PackBits()], ("?",)),
     "bitround": _filter(lambda _dtype: [numcodecs.BitRound(4)], FLOATS, is_lossless=False),
     "shuffle": _filter(lambda _dtype: [numcodecs.Shuffle(4)], ("<i4", "<u4", "<f4")),
@@ -218,7 +219,7 @@ def _generate_step(random: Random, array: Json, shape: tuple[int, ...], *, may_g
     kind = random.choice(("basic", "basic", "basic", "orthogonal", "orthogonal", "coordinates", "mask", "blocks"))
     if not shape:
         kind = "basic"
-    if kind in ("coordinates", "mask", "blocks") and 0 in shape:
+    if 0 in shape and (kind != "orthogonal" or ZARR_VERSION < (3, 2)):
         kind = "basic"
     is_write = draw < 0.45
     has_broken_shards = ZARR_VERSION < (3, 2) and (array["has_oracle"] or not SUBJECT_IS_WAZARR)
@@ -230,9 +231,9 @@ def _generate_step(random: Random, array: Json, shape: tuple[int, ...], *, may_g
         "selection": _generate_selection(random, kind, array, shape, is_write=is_write),
     }
     if is_write:
-        step["value"] = random.choice(("array", "array", "array", "scalar", "fill", "row"))
+        step["value"] = random.choice(("array", "array", "array", "scalar", "fill"))
         step["seed"] = _seed(random)
-    elif random.random() < 0.15 and kind != "blocks":
+    elif random.random() < 0.15 and kind != "blocks" and shape:
         step["out"] = random.choice(("c", "fortran", "strided", "reversed", "transposed", "inside"))
     return step
 
@@ -329,7 +330,10 @@ def _zarr_dtype(name: str) -> Any:
 
 
 def fill_value(array: Json) -> Any:
-    """Return the array's fill value: the data type's own, or an odd one."""
+    """Return the array's fill value: the data type's own, or an odd one.
+
+    NaN is left to programs with an oracle: zarr-python drops a chunk of any NaNs then.
+    """
     dtype, is_odd = numpy_dtype(array["dtype"]), array["has_odd_fill"]
     match dtype.kind:
         case "T":
@@ -341,9 +345,9 @@ def fill_value(array: Json) -> Any:
         case "i" | "u":
             return 7 if is_odd else 0
         case "f":
-            payload = {2: 0x7E01, 4: 0x7FC00123, 8: 0x7FF8000000000ABC}[dtype.itemsize]
-            unsigned = np.array(payload, f"<u{dtype.itemsize}").view(f"<f{dtype.itemsize}")
-            return unsigned[()] if is_odd else 0.0
+            if array["has_oracle"]:
+                return np.nan if is_odd else 0.0
+            return -0.0 if is_odd else 0.0
         case "c":
             return complex(1, -2) if is_odd else complex(0, 0)
         case "M" | "m":
@@ -490,6 +494,10 @@ def array_write(array: zarr.Array[Any], step: Json, value: Any) -> None:
             array.blocks[selection] = value
 
 
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
 class Mismatch(AssertionError):
     """A step gave something else than numpy or the default pipeline."""
 
@@ -549,23 +557,22 @@ def _value(step: Json, array: Json, shape: tuple[int, ...]) -> Any:
         case "fill":
             value = np.empty((), numpy_dtype(array["dtype"]))
             value[()] = fill_value(array)
-            return value
         case "scalar":
-            return values(array, (1,), step["seed"])[0:1].reshape(())
-        case "row" if len(shape) == 1:
-            return values(array, shape, step["seed"])
-    return values(array, shape, step["seed"])
+            value = values(array, (), step["seed"])
+        case _:
+            value = values(array, shape, step["seed"])
+    return value[()] if value.ndim == 0 and value.dtype.kind in "TO" else value
 
 
 def _check(expected: Any, actual: Any, where: str) -> None:
     expected, actual = np.asarray(expected), np.asarray(actual)
-    if expected.dtype.kind in "TO" and actual.dtype.kind in "TO":
-        is_same = expected.shape == actual.shape and bool(np.all(expected == actual))
+    if expected.dtype.kind in "TO":
+        is_same = expected.shape == actual.shape and expected.tolist() == actual.tolist()
+    elif expected.ndim == 0:  # a scalar of numpy's has no byte order
+        native = expected.dtype.newbyteorder("=")
+        is_same = same_bits(expected.astype(native), actual.astype(actual.dtype.newbyteorder("=")))
     else:
-        is_same = same_bits(expected.astype(actual.dtype.newbyteorder(expected.dtype.byteorder)), actual) if (
-            expected.dtype.newbyteorder("=") == actual.dtype.newbyteorder("=")
-            and expected.dtype.kind not in "Mm"
-        ) else same_bits(expected, actual)
+        is_same = same_bits(expected, actual)
     if not is_same:
         raise Mismatch(f"{where}:\n  expected {value_of(expected)!r}\n  but got  {value_of(actual)!r}")
 
@@ -576,17 +583,17 @@ def execute(program: Json, folder: Path, counts: Counter[str] | None = None) -> 
     counts = Counter() if counts is None else counts
     subject = Target(about, SUBJECT_PATH, Location(folder / "subject"))
     oracle = Target(about, ORACLE_PATH, Location(folder / "oracle")) if about["has_oracle"] else None
-    is_lossless = _chains(about)[about["chain"]].is_lossless
+    is_exact = _chains(about)[about["chain"]].is_lossless and not _is_nan(fill_value(about))
     for target in (subject, oracle):
         if target is not None:
             target.create()
     model = np.empty(about["shape"], subject.array.dtype)
-    model[...] = fill_value(about)
+    model[...] = subject.array.fill_value
     if SUBJECT_IS_WAZARR:
         import wazarr
 
         wazarr.reset_counters()
-    run = _Run(about, subject, oracle, model, is_lossless=is_lossless)
+    run = _Run(about, subject, oracle, model, is_exact=is_exact)
     for position, step in enumerate(program["steps"]):
         run.step(step, f"step {position} {step}")
         counts["operations"] += 1
@@ -611,7 +618,7 @@ class _Run:
     subject: Target
     oracle: Target | None
     model: np.ndarray[Any, Any]
-    is_lossless: bool
+    is_exact: bool
 
     def step(self, step: Json, where: str) -> None:
         match step["do"]:
@@ -634,17 +641,19 @@ class _Run:
 
     def _read(self, step: Json, where: str) -> None:
         expected = model_read(self.model, step, self.about)
-        if "out" in step:
+        if "out" in step and expected.shape:  # zarr-python answers scalars by value
             actual = array_read_into(self.subject.array, step, expected.shape)
         else:
             actual = array_read(self.subject.array, step)
-        if self.is_lossless:
+        if self.is_exact:
             _check(expected, actual, where)
         if self.oracle is not None:
             _check(array_read(self.oracle.array, step), actual, where + " (default pipeline)")
 
     def _write(self, step: Json) -> None:
         shape = model_read(self.model, step, self.about).shape
+        if shape == () and self.about["dtype"] == "blobs":
+            return  # zarr-python's own pipelines cannot write one element of this type
         value = _value(step, self.about, shape)
         model_write(self.model, step, self.about, value)
         for target in self._targets():
@@ -694,7 +703,7 @@ class _Run:
     def finish(self) -> None:
         """Read everything once more, and let the default pipeline read what ours wrote."""
         everything = np.asarray(self.subject.array[...])
-        if self.is_lossless:
+        if self.is_exact:
             _check(self.model, everything, "everything at the end")
         reader = Target(self.about, ORACLE_PATH, self.subject.location)
         reader.reopen()
@@ -722,15 +731,39 @@ def failure_of(program: Json) -> str | None:
     return None
 
 
+def is_valid(program: Json) -> bool:
+    """Whether every step fits the shape that the array then has."""
+    model = np.zeros(program["array"]["shape"], np.uint8)
+    try:
+        for step in program["steps"]:
+            if step["do"] == "resize":
+                model = np.zeros(step["array_shape"], np.uint8)
+            elif step["do"] == "append":
+                shape = list(model.shape)
+                shape[step["axis"]] += step["count"]
+                model = np.zeros(shape, np.uint8)
+            elif step["do"] in ("read", "write"):
+                model_read(model, step, program["array"])
+    except (IndexError, ValueError):
+        return False
+    return True
+
+
+def _still_fails(program: Json, kind: str) -> bool:
+    failure = failure_of(program) if is_valid(program) else None
+    return failure is not None and failure.split(":")[0] == kind
+
+
 def shrink(program: Json, *, attempts: int = 400) -> Json:
     """Take away as many steps as possible, in ever smaller pieces, while the program fails."""
+    kind = (failure_of(program) or "").split(":")[0]
     steps = list(program["steps"])
     size = max(1, len(steps) // 2)
     budget = itertools.count()
     while size and next(budget) < attempts:
         for start in range(0, len(steps), size):
             fewer = steps[:start] + steps[start + size :]
-            if len(fewer) < len(steps) and failure_of({**program, "steps": fewer}) is not None:
+            if len(fewer) < len(steps) and _still_fails({**program, "steps": fewer}, kind):
                 steps = fewer
                 break
             next(budget)
@@ -739,6 +772,6 @@ def shrink(program: Json, *, attempts: int = 400) -> Json:
     smaller: Json = {**program, "steps": steps}
     for key, simple in (("store", "memory"), ("memory_order", "C"), ("has_odd_fill", False), ("transpose", False), ("write_empty_chunks", False)):
         simpler: Json = {**smaller, "array": {**smaller["array"], key: simple}}
-        if failure_of(simpler) is not None:
+        if _still_fails(simpler, kind):
             smaller = simpler
     return smaller
