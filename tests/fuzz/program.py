@@ -85,7 +85,7 @@ V3_CHAINS: dict[str, Chain] = {
     "numcodecs.zstd": _compressor(lambda: wrapped.Zstd(level=1)),
     "numcodecs.gzip": _compressor(lambda: wrapped.GZip(level=1)),
     "numcodecs.blosc": _compressor(lambda: wrapped.Blosc(cname="lz4", clevel=1, shuffle=1)),
-    "numcodecs.shuffle": _compressor(lambda: (wrapped.Shuffle(elementsize=4), v3.GzipCodec(level=1))),
+    "numcodecs.shuffle": Chain(lambda _dtype: {"compressors": (wrapped.Shuffle(elementsize=4), v3.GzipCodec(level=1))}, ("<i4", "<u4", "<f4")),
     "numcodecs.crc32": _compressor(lambda: wrapped.CRC32()),
     "numcodecs.crc32c": _compressor(lambda: wrapped.CRC32C()),
     "numcodecs.adler32": _compressor(lambda: wrapped.Adler32()),
@@ -174,13 +174,16 @@ def _generate_array(random: Random) -> Json:
         for name, chain in chains.items()
         if chain.minimum_zarr <= ZARR_VERSION and (chain.dtypes is None or dtype in chain.dtypes)
     ]
-    if dtype in OBJECTS and zarr_format == 3:
-        fitting = [name for name in fitting if name != "numcodecs.shuffle"]
     special = [name for name in fitting if chains[name].dtypes is not None]
     if special and random.random() < 0.3:
         fitting = special
     names = list(STORE_WEIGHTS)
     can_transpose = zarr_format == 3 and dimensions > 1 and not is_sharded
+    memory_order = random.choice("CCCF")
+    if ZARR_VERSION < (3, 2):  # that zarr encodes the elements of chunks in order F wrongly
+        can_transpose, memory_order = False, "C"
+        if is_sharded:
+            fitting = [name for name in fitting if name != "numcodecs.pcodec"]
     return {
         "zarr_format": zarr_format,
         "shape": shape,
@@ -190,7 +193,7 @@ def _generate_array(random: Random) -> Json:
         "chain": random.choice(fitting),
         "transpose": can_transpose and random.random() < 0.2,
         "order": random.choice("CF") if zarr_format == 2 else "C",
-        "memory_order": random.choice("CCCF"),
+        "memory_order": memory_order,
         "has_odd_fill": random.random() < 0.4,
         "write_empty_chunks": random.random() < 0.3,
         "index_location": random.choice(("end", "end", "start")),
@@ -553,7 +556,10 @@ class Target:
 
 
 def _value(step: Json, array: Json, shape: tuple[int, ...]) -> Any:
-    match step["value"]:
+    kind = step["value"]
+    if array["dtype"] == "text" and step["kind"] != "basic" and ZARR_VERSION < (3, 2):
+        kind = "array"  # numpy of that time crashes where one text is written to many indexes
+    match kind:
         case "fill":
             value = np.empty((), numpy_dtype(array["dtype"]))
             value[()] = fill_value(array)
@@ -566,7 +572,8 @@ def _value(step: Json, array: Json, shape: tuple[int, ...]) -> Any:
 
 def _check(expected: Any, actual: Any, where: str) -> None:
     expected, actual = np.asarray(expected), np.asarray(actual)
-    if expected.dtype.kind in "TO":
+    is_text = expected.dtype.kind in "TO" or (expected.ndim == 0 and expected.dtype.kind in "US")
+    if is_text:  # a single text has no length of its own in numpy
         is_same = expected.shape == actual.shape and expected.tolist() == actual.tolist()
     elif expected.ndim == 0:  # a scalar of numpy's has no byte order
         native = expected.dtype.newbyteorder("=")
@@ -742,6 +749,9 @@ def is_valid(program: Json) -> bool:
                 shape = list(model.shape)
                 shape[step["axis"]] += step["count"]
                 model = np.zeros(shape, np.uint8)
+            elif step["do"] == "refuse":
+                if step["selection"][-1] < model.shape[len(step["selection"]) - 1]:
+                    return False
             elif step["do"] in ("read", "write"):
                 model_read(model, step, program["array"])
     except (IndexError, ValueError):
