@@ -268,16 +268,11 @@ class CodecPipeline(ZarrCodecPipeline):
             fallback.note(unsupported.reason, len(batch))
             return await _whole_fallback(self).read(batch, out, drop_axes) or ()
         store, place = await _open_store(batch)
-        job = _native.plan_read(
-            batch,
-            target.array,
-            drop_axes,
-            target.bind,
-            store=store if place is not None else None,
-            path_type=stores.StorePath,
-            kind=place,
-            limits=config.limits(),
-        )
+        job = target.plan(drop_axes, store, place)
+        if job is None:
+            # Not all in one store: each chunk through its own byte getter.
+            place = None
+            job = target.plan(drop_axes, store, None)
         target.note_fallbacks(store, place)
         if place is None:
             await watched(job, bridge.read(job, batch))
@@ -317,18 +312,10 @@ class CodecPipeline(ZarrCodecPipeline):
         store, place = await _open_store(batch)
         if place is not None:
             store._check_writable()
-        job = _native.plan_write(
-            batch,
-            origin.array,
-            drop_axes,
-            origin.bind,
-            store=store if place is not None else None,
-            path_type=stores.StorePath,
-            kind=place,
-            make_buffer=batch[0][1].prototype.buffer.from_array_like,
-            store_name=stores.name_of(store, place),
-            limits=config.limits(),
-        )
+        job = origin.plan(drop_axes, store, place)
+        if job is None:
+            place = None
+            job = origin.plan(drop_axes, store, None)
         origin.note_fallbacks(store, place)
         if place is None:
             await watched(job, bridge.write(job, batch))
@@ -418,8 +405,6 @@ async def _open_store(batch: Batch) -> tuple[Any, tuple[str, Any] | None]:
     place = stores.native_place(store)
     if place is not None and not store._is_open:
         await store._ensure_open()
-    if place is not None and any(entry[0].store is not store for entry in batch if hasattr(entry[0], "store")):
-        return store, None
     return store, place
 
 
@@ -463,6 +448,21 @@ class _ReadTarget(_Request):
         # Objects for numpy's StringDType, or a caller's own `out=` of another type: converted at the end.
         self.array = self.given if self._is_direct else np.empty(self.given.shape, self.dtype)
 
+    def plan(
+        self, drop_axes: tuple[int, ...], store: Any, place: tuple[str, Any] | None
+    ) -> _native.ReadJob | None:
+        """Plan the read; None if it cannot be the engine that speaks to the store."""
+        return _native.plan_read(
+            self._batch,
+            self.array,
+            drop_axes,
+            self.bind,
+            store=store if place is not None else None,
+            path_type=stores.StorePath,
+            kind=place,
+            limits=config.limits(),
+        )
+
     def finish(self) -> None:
         """Convert, where the output has another data type than the chunks."""
         if not self._is_direct:
@@ -475,3 +475,20 @@ class _WriteOrigin(_Request):
     def __init__(self, pipeline: CodecPipeline, batch: Batch, value: NDBuffer) -> None:
         super().__init__(pipeline, batch, value)
         self.array = self.given if self.given.dtype == self.dtype else self.given.astype(self.dtype)
+
+    def plan(
+        self, drop_axes: tuple[int, ...], store: Any, place: tuple[str, Any] | None
+    ) -> _native.WriteJob | None:
+        """Plan the write; None if it cannot be the engine that speaks to the store."""
+        return _native.plan_write(
+            self._batch,
+            self.array,
+            drop_axes,
+            self.bind,
+            store=store if place is not None else None,
+            path_type=stores.StorePath,
+            kind=place,
+            make_buffer=self._batch[0][1].prototype.buffer.from_array_like,
+            store_name=stores.name_of(store, place),
+            limits=config.limits(),
+        )

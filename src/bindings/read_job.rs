@@ -48,7 +48,7 @@ const SHORT_PLAIN_READ_BYTES: usize = 1 << 20;
 /// And of at most this many chunks.
 const SHORT_READ_CHUNKS: usize = 24;
 
-/// Reads a batch and plans it.
+/// Reads a batch and plans it; `None` where not every chunk is in `store`.
 #[pyfunction]
 #[pyo3(signature = (batch, out, drop_axes, bind, *, store, path_type, kind, limits))]
 #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
@@ -62,11 +62,13 @@ pub(crate) fn plan_read(
     path_type: &Bound<'_, PyType>,
     kind: Option<(String, Bound<'_, PyAny>)>,
     limits: Limits,
-) -> PyResult<ReadJob> {
+) -> PyResult<Option<ReadJob>> {
     let view = memory::view(out, true)?;
     let caller = Caller { shape: &view.shape, strides: &view.strides, drop_axes: &drop_axes };
     let store = store.as_ref().map(|store| (store, path_type));
-    let Batch { entries, keys } = read_batch(batch, &caller, bind, store, Flow::Read)?;
+    let Some(Batch { entries, keys }) = read_batch(batch, &caller, bind, store, Flow::Read)? else {
+        return Ok(None);
+    };
     let vlen = entries.iter().find_map(|entry| entry.chain.vlen_inside());
     let mut tasks = Vec::with_capacity(entries.len());
     let mut regions = Vec::with_capacity(entries.len());
@@ -108,7 +110,7 @@ pub(crate) fn plan_read(
         && request.cost_bytes() <= budget
         && !request.tasks().iter().any(|task| has_python(&task.chain));
     let work = Arc::new(ReadWork { request, backend, _out: out.clone().into_any().unbind() });
-    Ok(ReadJob { work, limits, cancel: CancelToken::default(), is_short })
+    Ok(Some(ReadJob { work, limits, cancel: CancelToken::default(), is_short }))
 }
 
 #[pymethods]
