@@ -109,7 +109,8 @@ pub(crate) fn plan_write(
         None => WriteSource::Elements(view.memory),
     };
     let hasher = HASHER.get();
-    let names: Vec<ChunkName> = keys.iter().map(|key| hasher.hash_one((store_name, key))).collect();
+    let names: Vec<ChunkName> =
+        keys.iter().map(|key| hasher.hash_one(format!("{store_name}/{key}"))).collect();
     let mut distinct = names.clone();
     distinct.sort_unstable();
     distinct.dedup();
