@@ -1,7 +1,7 @@
 """zarr-python's own behaviour suite for codec pipelines, run on ours.
 
-The suite is in zarr's source distribution only. `WAZARR_ZARR_TESTS` names the unpacked `tests`
-folder; `make test` sets it. Older zarr versions have no such suite.
+The suite is in zarr's source distribution only. `WAZARR_ZARR_TESTS` names the unpacked
+distribution or its `tests` folder; `make test` sets it. Older zarr versions have no such suite.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ def _load_suite() -> ModuleType | str:
     folder = os.environ.get("WAZARR_ZARR_TESTS")
     if not folder:
         return "WAZARR_ZARR_TESTS does not name zarr's tests folder"
-    path = Path(folder) / f"{MODULE_NAME}.py"
+    above = Path(folder)
+    path = (above / "tests" if (above / "tests").is_dir() else above) / f"{MODULE_NAME}.py"
     if not path.exists():
         return f"this zarr has no {path.name} (it came with 3.3)"
     specification = importlib.util.spec_from_file_location(MODULE_NAME, path)

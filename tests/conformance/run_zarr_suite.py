@@ -87,12 +87,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("tests", type=Path, help="the `tests` folder of zarr's source distribution")
+    parser.add_argument(
+        "tests",
+        type=Path,
+        nargs="?",
+        default=os.environ.get("WAZARR_ZARR_TESTS"),
+        help="zarr's unpacked source distribution, or its `tests`; default: WAZARR_ZARR_TESTS",
+    )
     parser.add_argument("--pipeline", default="wazarr.CodecPipeline")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--refresh-baseline", action="store_true")
     parser.add_argument("pytest_arguments", nargs="*", help="after --: passed on to pytest")
     options = parser.parse_args()
+    if options.tests is None:
+        parser.error("name zarr's unpacked source distribution, or set WAZARR_ZARR_TESTS")
+    if (options.tests / "tests").is_dir():
+        options.tests /= "tests"
 
     version = importlib.metadata.version("zarr")
     baselines = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
