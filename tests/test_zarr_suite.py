@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,7 +72,9 @@ else:
             yield
             counters = wazarr.counters()
             assert counters["codec_steps"]["python"] == 0, counters
-            is_native_store = "-async" not in request.node.name and "[async" not in request.node.name
+            is_native_store = (
+                "-async" not in request.node.name and "[async" not in request.node.name
+            )
             if is_native_store:
                 assert counters["fallbacks"] == {}, counters
                 assert counters["store_requests"]["python"] == 0, counters

@@ -9,8 +9,10 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pytest
+if TYPE_CHECKING:
+    import pytest
 
 counts: Counter[str] = Counter()
 failures: dict[str, str] = {}
