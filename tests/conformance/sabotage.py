@@ -42,9 +42,10 @@ class SabotagedError(Exception):
     """Something called a method that native work must not need."""
 
 
-def _subclasses(base: type) -> Iterator[type]:
+def _subclasses(base: type[Any]) -> Iterator[type[Any]]:
     yield base
-    for child in base.__subclasses__():
+    children: list[type[Any]] = base.__subclasses__()
+    for child in children:
         yield from _subclasses(child)
 
 
