@@ -72,7 +72,7 @@ toolchain:
 	echo "== $(@D): $$("$$python" --version)"; \
 	$(@D)/bin/python -c '' 2>/dev/null || "$$python" -m venv --clear $(@D); \
 	$(@D)/bin/python scripts/requirements.py run dev > $(@D)/.requirements; \
-	$(@D)/bin/python -m pip install --quiet --upgrade -r $(@D)/.requirements; \
+	$(@D)/bin/python -m pip install --quiet -r $(@D)/.requirements; \
 	touch $@
 
 .venv-newest/.bench .venv/.bench: %/.bench: %/.dependencies
