@@ -7,10 +7,16 @@
 //!
 //! Nothing here knows stores, keys or Python ([`python`] excepted, behind the feature of that name).
 
+pub mod chain;
+pub mod fill;
 pub mod native;
+#[cfg(feature = "python")]
+pub mod python;
 pub mod registry;
 pub mod scratch;
+pub mod sharding;
 pub mod spec;
+pub mod vlen;
 
 use std::fmt::Debug;
 
@@ -75,7 +81,9 @@ pub enum CodecFault {
         actual: usize,
     },
     /// Variable-length data that decodes past the cap set for it.
-    #[error("the data decodes to more than the {limit_bytes} bytes allowed; raise {option} if the data is sound")]
+    #[error(
+        "the data decodes to more than the {limit_bytes} bytes allowed; raise {option} if the data is sound"
+    )]
     Limit {
         /// The cap in bytes.
         limit_bytes: usize,
@@ -134,7 +142,12 @@ pub trait Codec: Send + Sync + Debug {
     ///
     /// # Errors
     /// Damaged data, or data that decodes to another length.
-    fn decode_into(&self, encoded: &[u8], decoded: &mut [u8], scratch: &mut Scratch) -> Result<(), CodecFault>;
+    fn decode_into(
+        &self,
+        encoded: &[u8],
+        decoded: &mut [u8],
+        scratch: &mut Scratch,
+    ) -> Result<(), CodecFault>;
 
     /// Decodes where the decoded length is not known beforehand, replacing what `decoded` holds.
     ///

@@ -94,10 +94,7 @@ impl Scratch {
 
     /// The kept context of type `T`, made on first use.
     pub fn context<T: Default + Send + 'static>(&mut self) -> &mut T {
-        let slot = self
-            .contexts
-            .entry(TypeId::of::<T>())
-            .or_insert_with(|| Box::<T>::default());
+        let slot = self.contexts.entry(TypeId::of::<T>()).or_insert_with(|| Box::<T>::default());
         match slot.downcast_mut::<T>() {
             Some(context) => context,
             None => unreachable!("the slot of a type holds that type"),

@@ -87,7 +87,8 @@ impl DataType {
             ("", Kind::Object) => size_of::<usize>(),
             (digits, _) => digits.parse().map_err(|_| unknown())?,
         };
-        let item_size = if kind == Kind::Unicode { number.checked_mul(4).ok_or_else(unknown)? } else { number };
+        let item_size =
+            if kind == Kind::Unicode { number.checked_mul(4).ok_or_else(unknown)? } else { number };
         Ok(Self { kind, item_size, byte_order })
     }
 

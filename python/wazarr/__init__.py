@@ -1,0 +1,79 @@
+"""A Rust codec pipeline for zarr-python.
+
+>>> import zarr
+>>> zarr.config.set({"codec_pipeline.path": "wazarr.CodecPipeline"})  # doctest: +SKIP
+
+From then on whatever a program does with a zarr array gives the same values and the same errors, in
+parallel and off the interpreter lock.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from zarr.core.config import config as _zarr_config
+from zarr.registry import register_pipeline
+
+from wazarr import _native, errors, fallback
+from wazarr.counters import counters, reset_counters
+from wazarr.explain import explain
+from wazarr.pipeline import CodecPipeline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "CodecPipeline",
+    "counters",
+    "disable",
+    "enable",
+    "enabled",
+    "errors",
+    "explain",
+    "reset_counters",
+]
+
+__version__: str = _native.__version__
+
+_PATH = "wazarr.CodecPipeline"
+
+register_pipeline(CodecPipeline)
+
+if _native.IS_DEBUG_BUILD:
+    warnings.warn(
+        "this wazarr was built without optimisation; build with --release before measuring",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_native.after_fork_in_child)
+    os.register_at_fork(after_in_child=fallback._after_fork_in_child)  # noqa: SLF001 - our own
+
+
+def enable() -> None:
+    """Make zarr use this pipeline for arrays opened from now on."""
+    _zarr_config.set({"codec_pipeline.path": _PATH})
+
+
+def disable() -> None:
+    """Make zarr use its own default pipeline again."""
+    default = "zarr.core.codec_pipeline.BatchedCodecPipeline"
+    _zarr_config.set({"codec_pipeline.path": default})
+
+
+@contextmanager
+def enabled(**settings: Any) -> Iterator[None]:
+    """Use this pipeline inside a ``with`` block.
+
+    Parameters
+    ----------
+    **settings
+        Further keys of `zarr.config`, with ``__`` for the dots (``codec_pipeline__strict=True``).
+    """
+    keys = {name.replace("__", "."): value for name, value in settings.items()}
+    with _zarr_config.set({"codec_pipeline.path": _PATH, **keys}):
+        yield

@@ -1,0 +1,201 @@
+"""Stores that only Python can speak to: their own methods, many requests in flight.
+
+Bytes arrive through the store's asynchronous methods, in the event loop that the request runs in, and are
+decoded by the native engine as they arrive while further requests are under way. Nothing here looks
+inside a chunk; what to fetch of a shard the native side says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from zarr.abc.store import RangeByteRequest, SuffixByteRequest
+
+from wazarr import config
+from wazarr.jobs import ended
+from wazarr.stores import StorePath
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from wazarr import _native
+
+__all__ = ["read", "write"]
+
+_DEFAULT_MAX_GAP_BYTES = 1 << 20
+_DEFAULT_MAX_BYTES = 16 << 20
+
+
+async def for_each(count: int, limit: int, body: Callable[[int], Awaitable[None]]) -> None:
+    """Await `body(0)` … `body(count - 1)`, at most `limit` at a time; the first failure ends the rest.
+
+    Parameters
+    ----------
+    count : int
+        How many.
+    limit : int
+        How many at the same time, at most.
+    body : callable
+        What to do for each index.
+    """
+    lanes = min(count, limit)
+    if lanes <= 1:
+        for index in range(count):
+            await body(index)
+        return
+    indices = iter(range(count))
+
+    async def lane() -> None:
+        for index in indices:
+            await body(index)
+
+    tasks = [asyncio.ensure_future(lane()) for _ in range(lanes)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        # All are over before this returns: none may touch the caller's array any more.
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
+    """Fetch the chunks of a planned read and have them decoded.
+
+    Parameters
+    ----------
+    job : _native.ReadJob
+        The planned read.
+    batch : sequence of tuple
+        zarr's batch that it was planned from.
+    """
+    inline = job.is_short
+
+    async def body(index: int) -> None:
+        getter, spec = batch[index][:2]
+        part = job.partial_shard(index) if isinstance(getter, StorePath) else None
+        if part is not None:
+            await _read_part_of_shard(job, index, getter, spec, part)
+            return
+        buffer = await getter.get(prototype=spec.prototype)
+        array = None if buffer is None else buffer.as_numpy_array()
+        if inline:
+            job.feed(index, array, None)
+        else:
+            await ended(job, lambda notify: job.feed(index, array, notify))
+
+    await for_each(len(batch), config.store_concurrency(), body)
+
+
+async def _read_part_of_shard(
+    job: _native.ReadJob, index: int, getter: Any, spec: Any, part: tuple[str, int]
+) -> None:
+    """Fetch a shard's index, then the inner chunks that are needed, neighbours in one request."""
+    location, index_len = part
+    request = RangeByteRequest(0, index_len) if location == "start" else SuffixByteRequest(index_len)
+    buffer = await getter.get(prototype=spec.prototype, byte_range=request)
+    if buffer is None:
+        job.feed(index, None, None)
+        return
+    max_gap = getattr(spec.config, "sharding_coalesce_max_gap_bytes", _DEFAULT_MAX_GAP_BYTES)
+    max_bytes = getattr(spec.config, "sharding_coalesce_max_bytes", _DEFAULT_MAX_BYTES)
+    shard_index, ranges = job.shard_ranges(index, buffer.as_numpy_array())
+    parts = await _fetch_ranges(getter, spec, ranges, max_gap, max_bytes)
+    if parts is None:
+        # Deleted between the two requests: as zarr-python has it, the shard is missing.
+        job.feed(index, None, None)
+        return
+    await ended(job, lambda notify: job.feed_parts(index, shard_index, parts, notify))
+
+
+async def _fetch_ranges(
+    getter: StorePath, spec: Any, ranges: list[tuple[int, int]], max_gap: int, max_bytes: int
+) -> list[tuple[int, Any]] | None:
+    """Fetch ranges of bytes; None if the value is not there any more."""
+    parts: list[tuple[int, Any]] = []
+    get_ranges = getattr(getter.store, "get_ranges", None)
+    if get_ranges is not None:
+        # The store's own way, which joins neighbours as it likes.
+        requests = [RangeByteRequest(start, end) for start, end in ranges]
+        try:
+            async for group in get_ranges(
+                getter.path,
+                requests,
+                prototype=spec.prototype,
+                max_gap_bytes=max_gap,
+                max_coalesced_bytes=max_bytes,
+            ):
+                for at, fetched in group:
+                    if fetched is None:
+                        return None
+                    parts.append((ranges[at][0], fetched.as_numpy_array()))
+        except BaseExceptionGroup as group:
+            _, others = group.split(FileNotFoundError)
+            if others is None:
+                return None
+            if len(others.exceptions) == 1:
+                raise others.exceptions[0] from None
+            raise others from None
+        return parts
+    joined = _join(ranges, max_gap, max_bytes)
+    is_gone = False
+
+    async def fetch(at: int) -> None:
+        nonlocal is_gone
+        start, end = joined[at]
+        fetched = await getter.get(prototype=spec.prototype, byte_range=RangeByteRequest(start, end))
+        if fetched is None:
+            is_gone = True
+        else:
+            parts.append((start, fetched.as_numpy_array()))
+
+    await for_each(len(joined), config.store_concurrency(), fetch)
+    return None if is_gone else parts
+
+
+def _join(ranges: list[tuple[int, int]], max_gap: int, max_bytes: int) -> list[tuple[int, int]]:
+    """Join ascending ranges with at most `max_gap` bytes between them to at most `max_bytes` bytes."""
+    joined: list[tuple[int, int]] = []
+    for start, end in ranges:
+        if joined and start <= joined[-1][1] + max_gap and end - joined[-1][0] <= max_bytes:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
+        else:
+            joined.append((start, end))
+    return joined
+
+
+async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> None:
+    """Have the chunks of a planned write encoded, and store them.
+
+    Parameters
+    ----------
+    job : _native.WriteJob
+        The planned write.
+    batch : sequence of tuple
+        zarr's batch that it was planned from.
+    """
+    inline = job.is_short
+
+    async def body(index: int) -> None:
+        setter, spec = batch[index][:2]
+        existing = None
+        if job.needs_existing(index):
+            buffer = await setter.get(prototype=spec.prototype)
+            existing = None if buffer is None else buffer.as_numpy_array()
+        if inline:
+            job.encode(index, existing, None)
+        else:
+            await ended(job, lambda notify: job.encode(index, existing, notify))
+        encoded = job.take(index)
+        if encoded is None:
+            await setter.delete()
+        else:
+            await setter.set(spec.prototype.buffer.from_array_like(encoded))
+
+    # Held from the first read to the last write, so that no update in between is lost.
+    await ended(job, job.hold)
+    try:
+        await for_each(len(batch), config.store_concurrency(), body)
+    finally:
+        job.release()

@@ -1,0 +1,478 @@
+"""From zarr's codec objects to a bound native chain.
+
+A pipeline receives codec *instances*. One is native only if its type is exactly one that we know (for
+numcodecs' codecs the wrapped instance as well): a class that the user registered in its place, or a
+subclass, runs as the user wrote it (`wazarr.python_codecs`). Which codec runs where is decided here, once
+for each distinct chunk spec.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numcodecs
+import numpy as np
+import zarr.codecs
+from zarr.abc.codec import ArrayArrayCodec, ArrayBytesCodec
+from zarr.codecs import sharding as zarr_sharding
+from zarr.codecs._v2 import V2Codec
+from zarr.core.array_spec import ArraySpec
+from zarr.core.dtype import UInt64
+
+from wazarr import _native, config, python_codecs
+from wazarr.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["BoundChain", "bind"]
+
+_MISSING_INDEX: Final = 2**64 - 1
+
+_NUMCODECS: Final[dict[type, str]] = {
+    cls: cls.codec_id
+    for name in (
+        "AsType", "Adler32", "BZ2", "BitRound", "Blosc", "CRC32", "CRC32C", "Delta", "FixedScaleOffset",
+        "Fletcher32", "GZip", "JenkinsLookup3", "LZ4", "LZMA", "PackBits", "PCodec", "Quantize",
+        "Shuffle", "VLenBytes", "VLenUTF8", "Zlib", "Zstd",
+    )  # fmt: skip
+    if (cls := getattr(numcodecs, name, None)) is not None
+}
+"""numcodecs classes with a native engine, by exact type (some come with optional dependencies)."""
+
+for _module, _name in (("checksum32", "CRC32C"), ("pcodec", "PCodec"), ("bitround", "BitRound")):
+    try:
+        _cls = getattr(__import__(f"numcodecs.{_module}", fromlist=[_name]), _name)
+    except (ImportError, AttributeError):
+        continue
+    _NUMCODECS[_cls] = _cls.codec_id
+
+_DTYPE_KEYS: Final = ("dtype", "astype", "encode_dtype", "decode_dtype")
+
+_VLEN_TYPES: Final[dict[type, str]] = {
+    zarr.codecs.VLenUTF8Codec: "vlen-utf8",
+    zarr.codecs.VLenBytesCodec: "vlen-bytes",
+}
+
+
+def _wrapper_types() -> frozenset[type]:
+    """The zarr v3 classes that wrap a numcodecs codec (`numcodecs.*` in metadata)."""
+    from zarr.codecs import numcodecs as wrappers
+
+    return frozenset(
+        cls for name in wrappers.__all__ if isinstance(cls := getattr(wrappers, name), type)
+    )
+
+
+_WRAPPERS: Final = _wrapper_types()
+_SCALE_OFFSET: Final[type | None] = getattr(zarr.codecs, "ScaleOffset", None)
+_CAST_VALUE: Final[type | None] = getattr(zarr.codecs, "CastValue", None)
+
+
+@dataclass(frozen=True)
+class BoundChain:
+    """A native chain with what Python needs to know of it.
+
+    Attributes
+    ----------
+    chain : _native.Chain
+        Runs.
+    dtype : numpy.dtype
+        Data type of the decoded chunk in memory.
+    engines : tuple of (str, str)
+        Name and engine of every codec, in the order of encoding; inner codecs of a shard follow it.
+    fallbacks : tuple of str
+        Reasons why some codec does not run natively.
+    is_variable : bool
+        Whether the elements are objects of variable length.
+    keep : tuple
+        Objects whose identity is part of the cache key.
+    """
+
+    chain: _native.Chain
+    dtype: np.dtype[Any]
+    engines: tuple[tuple[str, str], ...]
+    fallbacks: tuple[str, ...]
+    is_variable: bool
+    keep: tuple[Any, ...] = field(repr=False)
+
+
+@dataclass
+class _Build:
+    """A chain under construction: what the next codec sees, and what there is so far."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    codecs: list[_native.Codec] = field(default_factory=list)
+    stored_axes: list[int] = field(default_factory=list)
+    vlen: str | None = None
+    shard: tuple[_native.Chain, _native.Chain, str, str] | None = None
+    native_codecs: int = 0
+    engines: list[tuple[str, str]] = field(default_factory=list)
+    fallbacks: list[str] = field(default_factory=list)
+
+    def native(self, name: str, configuration: dict[str, Any], *, label: str | None = None) -> None:
+        """Append a native codec, or raise `UnsupportedError`."""
+        codec = _native.bind_codec(
+            name,
+            json.dumps(configuration),
+            self.shape,
+            self.dtype,
+            validate_checksums=config.get("codec_pipeline.validate_checksums") is not False,
+        )
+        self.codecs.append(codec)
+        self.done(label or name)
+
+    def done(self, label: str) -> None:
+        """Count a codec that runs natively."""
+        self.native_codecs += 1
+        self.engines.append((label, "native"))
+
+    def python(self, label: str, codec: _native.Codec, reason: str) -> None:
+        """Append a codec that runs in Python."""
+        self.codecs.append(codec)
+        self.engines.append((label, "python"))
+        self.fallbacks.append(f"codec {label!r} runs in Python: {reason}")
+
+    def chain(self, spec: ArraySpec, dtype: np.dtype[Any]) -> _native.Chain:
+        """Bind what was collected."""
+        is_variable = self.vlen is not None or _is_variable(dtype)
+        return _native.Chain(
+            tuple(spec.shape),
+            "|O" if is_variable else dtype.str,
+            fill_bytes(spec, dtype),
+            self.codecs,
+            stored_axes=self.stored_axes or list(range(len(spec.shape))),
+            vlen=self.vlen,
+            shard=self.shard,
+            writes_empty_chunks=bool(spec.config.write_empty_chunks),
+            native_codecs=self.native_codecs,
+            variable_limit_bytes=int(config.get("wazarr.variable_length_limit")),
+        )
+
+
+def _is_variable(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "OT"
+
+
+def fill_value_of(spec: ArraySpec) -> Any:
+    """Return the fill value; Zarr v2's `null` means the data type's default."""
+    return spec.dtype.default_scalar() if spec.fill_value is None else spec.fill_value
+
+
+def fill_bytes(spec: ArraySpec, dtype: np.dtype[Any]) -> bytes:
+    """Return the bytes of one element that holds the fill value, as it lies in memory."""
+    fill = fill_value_of(spec)
+    if _is_variable(dtype):
+        if isinstance(fill, bytes):
+            return fill
+        return str(fill).encode() if isinstance(fill, str) else b""
+    if isinstance(fill, np.generic) and fill.dtype == dtype:
+        return fill.tobytes()
+    element = np.empty((), dtype=dtype)
+    element[()] = fill
+    return element.tobytes()
+
+
+def bind(codecs: Sequence[Any], spec: ArraySpec) -> BoundChain:
+    """Bind codecs to a chunk spec.
+
+    Parameters
+    ----------
+    codecs : sequence of zarr.abc.codec.Codec
+        In the order of encoding: array→array, one array→bytes, bytes→bytes.
+    spec : ArraySpec
+        The decoded chunk.
+
+    Returns
+    -------
+    BoundChain
+
+    Raises
+    ------
+    UnsupportedError
+        The chain as a whole cannot run here: it decodes to Python objects in a Python codec.
+    InvalidInputError
+        A codec's configuration makes no sense for the chunk.
+    """
+    dtype = spec.dtype.to_native_dtype()
+    build = _Build(shape=tuple(spec.shape), dtype=_dtype_str(dtype))
+    if len(codecs) == 1 and type(codecs[0]) is V2Codec:
+        _add_v2(build, codecs[0], spec, dtype)
+    else:
+        _add_v3(build, codecs, spec)
+    chain = build.chain(spec, dtype)
+    is_variable = build.vlen is not None or (build.shard is not None and _is_variable(dtype))
+    if _is_variable(dtype) and not is_variable:
+        raise UnsupportedError("a codec that decodes to Python objects runs in Python")
+    return BoundChain(
+        chain, dtype, tuple(build.engines), tuple(build.fallbacks), is_variable, (spec.dtype, spec.fill_value)
+    )
+
+
+def _dtype_str(dtype: np.dtype[Any]) -> str:
+    return "|O" if _is_variable(dtype) else dtype.str
+
+
+# --- Zarr v3 -------------------------------------------------------------------------------------------
+
+
+def _add_v3(build: _Build, codecs: Iterable[Any], spec: ArraySpec) -> None:
+    for codec in codecs:
+        following = codec.resolve_metadata(spec)
+        try:
+            _add_native_v3(build, codec, spec)
+        except UnsupportedError as unsupported:
+            _add_python_v3(build, codec, spec, following, unsupported.reason)
+        spec = following
+        if isinstance(codec, ArrayArrayCodec):
+            build.shape = tuple(spec.shape)
+            build.dtype = _dtype_str(spec.dtype.to_native_dtype())
+        else:
+            # From here on there are only bytes.
+            build.shape, build.dtype = (0,), "|u1"
+
+
+def _label(codec: Any) -> str:
+    try:
+        return str(codec.to_dict()["name"])
+    except Exception:  # noqa: BLE001 - a user's class; the label is only for messages
+        return type(codec).__name__
+
+
+def _add_python_v3(build: _Build, codec: Any, spec: ArraySpec, following: ArraySpec, reason: str) -> None:
+    if _is_variable(spec.dtype.to_native_dtype()) and isinstance(codec, ArrayArrayCodec | ArrayBytesCodec):
+        raise UnsupportedError(f"codec {_label(codec)!r} decodes to Python objects in Python: {reason}")
+    label = _label(codec)
+    build.python(label, python_codecs.adapt_v3(codec, label, spec, following), reason)
+
+
+def _add_native_v3(build: _Build, codec: Any, spec: ArraySpec) -> None:
+    cls = type(codec)
+    if cls is zarr.codecs.BytesCodec:
+        _add_bytes(build, codec, spec)
+    elif cls is zarr.codecs.TransposeCodec:
+        _add_transpose(build, codec)
+    elif cls in _VLEN_TYPES:
+        _add_vlen(build, _VLEN_TYPES[cls], spec)
+    elif cls is zarr.codecs.ShardingCodec:
+        _add_shard(build, codec, spec)
+    elif cls is zarr.codecs.ZstdCodec:
+        build.native("zstd", {"level": codec.level, "checksum": codec.checksum})
+    elif cls is zarr.codecs.GzipCodec:
+        build.native("gzip", {"level": codec.level})
+    elif cls is zarr.codecs.BloscCodec:
+        build.native("blosc", dict(codec.to_dict()["configuration"]))
+    elif cls is zarr.codecs.Crc32cCodec:
+        build.native("crc32c", {"location": "end"})
+    elif cls in _WRAPPERS:
+        _add_numcodecs(build, codec._codec, label=codec.codec_name)
+    elif _SCALE_OFFSET is not None and cls is _SCALE_OFFSET:
+        build.native("scale_offset", _scale_offset_configuration(codec, spec))
+    elif _CAST_VALUE is not None and cls is _CAST_VALUE:
+        build.native("cast_value", _cast_value_configuration(codec, spec))
+    else:
+        raise UnsupportedError(f"{cls.__module__}.{cls.__qualname__} has no native engine")
+
+
+def _add_transpose(build: _Build, codec: Any) -> None:
+    order = [int(axis) for axis in codec.order]
+    if build.codecs:
+        build.native("transpose", {"order": order})
+        return
+    # Nothing moved the elements yet: only the strides of gather and scatter change.
+    axes = build.stored_axes or list(range(len(order)))
+    build.stored_axes = [axes[axis] for axis in order]
+    build.done("transpose")
+
+
+def _add_bytes(build: _Build, codec: Any, spec: ArraySpec) -> None:
+    dtype = spec.dtype.to_native_dtype()
+    if _is_variable(dtype):
+        raise UnsupportedError("the bytes codec cannot hold objects")
+    endian = codec.endian
+    stored = dtype
+    if endian is not None:
+        stored = _in_byte_order(dtype, str(getattr(endian, "value", endian)))
+    if stored != dtype:
+        build.native("byteswap", {"words": _words(dtype), "item_size": dtype.itemsize}, label="bytes")
+    else:
+        build.done("bytes")
+
+
+def _in_byte_order(dtype: np.dtype[Any], endian: str) -> np.dtype[Any]:
+    return dtype.newbyteorder("<" if endian == "little" else ">")
+
+
+def _words(dtype: np.dtype[Any], offset: int = 0) -> list[tuple[int, int]]:
+    """Offset and size in bytes of every word of an element that a change of byte order reverses."""
+    if dtype.names is not None:
+        words = []
+        for name in dtype.names:
+            inner, inner_offset = dtype.fields[name][:2]  # type: ignore[index]
+            words += _words(inner, offset + inner_offset)
+        return words
+    if dtype.subdtype is not None:
+        base, shape = dtype.subdtype
+        count = int(np.prod(shape))
+        return [word for at in range(count) for word in _words(base, offset + at * base.itemsize)]
+    match dtype.kind:
+        case "c":
+            half = dtype.itemsize // 2
+            return [(offset, half), (offset + half, half)]
+        case "U":
+            return [(offset + at, 4) for at in range(0, dtype.itemsize, 4)]
+        case "i" | "u" | "f" | "m" | "M":
+            return [(offset, dtype.itemsize)] if dtype.itemsize > 1 else []
+        case "b" | "S":
+            return []
+        case "V" if dtype.type is np.void:
+            return []
+    raise UnsupportedError(f"the byte order of data type {dtype} is not known")
+
+
+def _add_vlen(build: _Build, name: str, spec: ArraySpec) -> None:
+    if build.codecs or not _is_variable(spec.dtype.to_native_dtype()):
+        raise UnsupportedError(f"{name} of {spec.dtype}")
+    build.vlen = name
+    build.done(name)
+
+
+_GET_CHUNK_SLICE: Final = zarr_sharding._ShardIndex.get_chunk_slice  # noqa: SLF001 - see `_add_shard`
+
+
+def _add_shard(build: _Build, codec: Any, spec: ArraySpec) -> None:
+    if zarr_sharding._ShardIndex.get_chunk_slice is not _GET_CHUNK_SLICE:  # noqa: SLF001 - as above
+        # Somebody replaced how zarr's own codec looks up inner chunks: then theirs has to run.
+        raise UnsupportedError("the index lookup of zarr's sharding codec was replaced")
+    inner_spec = ArraySpec(
+        shape=tuple(codec.chunk_shape),
+        dtype=spec.dtype,
+        fill_value=spec.fill_value,
+        config=spec.config,
+        prototype=spec.prototype,
+    )
+    if len(inner_spec.shape) != len(spec.shape) or any(
+        inner == 0 or outer % inner for outer, inner in zip(spec.shape, inner_spec.shape, strict=True)
+    ):
+        raise UnsupportedError(f"inner chunks {inner_spec.shape} do not divide {spec.shape}")
+    grid = tuple(outer // inner for outer, inner in zip(spec.shape, inner_spec.shape, strict=True))
+    inner = bind(codec.codecs, inner_spec)
+    if build.codecs and inner.is_variable:
+        raise UnsupportedError("a filter before a shard of variable-length elements")
+    index_spec = ArraySpec(
+        shape=(*grid, 2),
+        dtype=UInt64(endianness="little"),
+        fill_value=_MISSING_INDEX,
+        config=replace(spec.config, order="C"),
+        prototype=spec.prototype,
+    )
+    index = bind(codec.index_codecs, index_spec)
+    location = str(getattr(codec.index_location, "value", codec.index_location))
+    order = str(getattr(codec, "subchunk_write_order", "morton"))
+    build.shard = (inner.chain, index.chain, location, order)
+    build.done("sharding_indexed")
+    build.engines += [(f"sharding_indexed/{name}", engine) for name, engine in inner.engines]
+    build.engines += [(f"sharding_indexed/index/{name}", engine) for name, engine in index.engines]
+    build.fallbacks += inner.fallbacks + index.fallbacks
+
+
+def _add_numcodecs(build: _Build, codec: Any, *, label: str) -> None:
+    name = _NUMCODECS.get(type(codec))
+    if name is None:
+        raise UnsupportedError(f"{type(codec).__module__}.{type(codec).__qualname__} has no native engine")
+    configuration = {key: _plain(key, value) for key, value in codec.get_config().items() if key != "id"}
+    build.native(name, configuration, label=label)
+
+
+def _plain(key: str, value: Any) -> Any:
+    """A value of a codec's configuration as JSON has it, data types spelt out."""
+    if key in _DTYPE_KEYS and value is not None:
+        return np.dtype(value).str
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, bytes):
+        return list(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _scalar(value: Any, dtype: np.dtype[Any]) -> int | dict[str, str]:
+    """A number exactly, as the native codecs read it: integers as such, floats by their bits."""
+    if dtype.kind in "iu":
+        return int(value)
+    return {"bits": np.asarray(value, dtype.newbyteorder("<")).tobytes().hex()}
+
+
+def _scale_offset_configuration(codec: Any, spec: ArraySpec) -> dict[str, Any]:
+    dtype = spec.dtype.to_native_dtype()
+    offset = spec.dtype.from_json_scalar(codec.offset, zarr_format=3)
+    scale = spec.dtype.from_json_scalar(codec.scale, zarr_format=3)
+    return {"offset": _scalar(offset, dtype), "scale": _scalar(scale, dtype)}
+
+
+def _cast_value_configuration(codec: Any, spec: ArraySpec) -> dict[str, Any]:
+    source = spec.dtype.to_native_dtype()
+    target = codec.dtype.to_native_dtype()
+    scalar_map = {}
+    for direction, keys, values in (("encode", source, target), ("decode", target, source)):
+        entries = (codec.scalar_map or {}).get(direction)
+        if entries:
+            as_key = int if keys.kind in "iu" else float
+            as_value = int if values.kind in "iu" else float
+            scalar_map[direction] = [
+                [_scalar(as_key(key), keys), _scalar(as_value(value), values)] for key, value in entries.items()
+            ]
+    return {
+        "target_dtype": target.str,
+        "rounding": codec.rounding,
+        "out_of_range": codec.out_of_range,
+        "scalar_map": scalar_map,
+    }
+
+
+# --- Zarr v2 -------------------------------------------------------------------------------------------
+
+
+def _add_v2(build: _Build, codec: V2Codec, spec: ArraySpec, dtype: np.dtype[Any]) -> None:
+    """Filters and compressor of Zarr v2 see the elements in the order in which they are stored."""
+    ndim = len(spec.shape)
+    if spec.order == "F" and ndim > 1:
+        build.stored_axes = list(range(ndim))[::-1]
+        build.shape = build.shape[::-1]
+    steps = [*(codec.filters or ()), *((codec.compressor,) if codec.compressor is not None else ())]
+    if _is_variable(dtype):
+        first = steps.pop(0) if steps else None
+        name = {"vlen-utf8": "vlen-utf8", "vlen-bytes": "vlen-bytes"}.get(_NUMCODECS.get(type(first), ""))
+        if name is None:
+            raise UnsupportedError(f"objects in Zarr v2 through {type(first).__name__} run in Python")
+        build.vlen = name
+        build.done(name)
+        build.shape, build.dtype = (0,), "|u1"
+    else:
+        build.done("bytes")
+    for step in steps:
+        label = str(getattr(step, "codec_id", type(step).__name__))
+        try:
+            _add_numcodecs(build, step, label=label)
+        except UnsupportedError as unsupported:
+            build.python(label, python_codecs.adapt_v2(step, label, build.shape, build.dtype), unsupported.reason)
+        build.shape, build.dtype = _after_v2(step, build.shape, build.dtype)
+
+
+def _after_v2(step: Any, shape: tuple[int, ...], dtype: str) -> tuple[tuple[int, ...], str]:
+    """Shape and data type of what a numcodecs codec gives."""
+    match _NUMCODECS.get(type(step)):
+        case "delta" | "fixedscaleoffset" | "quantize":
+            return shape, step.astype.str
+        case "astype":
+            return shape, step.encode_dtype.str
+        case "bitround":
+            return shape, dtype
+        case "packbits":
+            return (1 + -(-int(np.prod(shape)) // 8),), "|u1"
+        case _:
+            return (0,), "|u1"

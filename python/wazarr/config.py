@@ -1,0 +1,131 @@
+"""What the configuration says, in one place: keys, defaults and what `None` means.
+
+Everything is read from `zarr.config` when it is needed, so a change holds from the next read or write on
+and an unpickled pipeline follows the process it wakes up in. `docs/reference/configuration.md` is the
+table for users.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import Any
+
+from zarr.core.config import config as zarr_config
+
+__all__ = ["DEFAULTS", "get", "limits", "store_concurrency"]
+
+DEFAULT_ASYNC_CONCURRENCY = 10
+"""zarr's default for `async.concurrency`: a user who set another number meant it."""
+
+DEFAULTS: dict[str, Any] = {
+    # zarrs-python's keys, under its names.
+    "codec_pipeline.chunk_concurrent_maximum": None,
+    "codec_pipeline.chunk_concurrent_minimum": 4,
+    "codec_pipeline.validate_checksums": True,
+    "codec_pipeline.strict": False,
+    # Ours.
+    "wazarr.store_concurrency": None,
+    "wazarr.variable_length_limit": 512 << 20,
+    "wazarr.allow_unsafe_pickle_decode": False,
+}
+"""Our keys and their defaults. Bytes for `wazarr.variable_length_limit`, requests for
+`wazarr.store_concurrency`, chunks for `codec_pipeline.chunk_concurrent_*`."""
+
+_STORE_CONCURRENCY = 64
+
+
+def get(key: str, default: Any = None) -> Any:
+    """Look up a key of `zarr.config`.
+
+    A plain walk through the nested dict: `zarr.config.get` takes 2 µs a key, and every call of ours needs
+    half a dozen.
+
+    Parameters
+    ----------
+    key : str
+        Dotted path.
+    default : object, optional
+        Answered where the key is missing; without one, `DEFAULTS` decides.
+    """
+    if default is None:
+        default = DEFAULTS.get(key)
+    found: Any = zarr_config.config
+    for part in key.split("."):
+        try:
+            found = found[part]
+        except (KeyError, TypeError):
+            if "_" not in part:
+                return default
+            try:
+                found = found[part.replace("_", "-")]
+            except (KeyError, TypeError):
+                return default
+    return found
+
+
+def _count(key: str) -> int | None:
+    """A positive number of something, or None; nonsense from the environment is reported and ignored."""
+    value = get(key)
+    if value is None:
+        return None
+    try:
+        return max(1, int(value))
+    except (TypeError, ValueError):
+        warnings.warn(f"ignoring {key}={value!r}: not a number", UserWarning, stacklevel=3)
+        return None
+
+
+def _cpu_count() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS, nor on Windows
+        return os.cpu_count() or 1
+
+
+def max_workers() -> int:
+    """Return the most native threads that may be busy: the smaller of zarr's two keys, else the CPUs."""
+    configured = [
+        count
+        for count in (_count("threading.max_workers"), _count("codec_pipeline.max_workers"))
+        if count is not None
+    ]
+    return min(configured) if configured else _cpu_count()
+
+
+def limits() -> tuple[int, int]:
+    """Return the most threads there may be, and how many of them may take chunks at the same time.
+
+    `chunk_concurrent_maximum` of None is the number of threads. `chunk_concurrent_minimum` never lets the
+    first fall below it; what chunks leave over goes inside them.
+    """
+    workers = max_workers()
+    chunks = _count("codec_pipeline.chunk_concurrent_maximum") or workers
+    lowest = _count("codec_pipeline.chunk_concurrent_minimum") or 1
+    if get("codec_pipeline.chunk_concurrent_maximum") is not None:
+        lowest = min(lowest, chunks)
+    return workers, max(1, min(max(chunks, lowest), workers))
+
+
+def store_concurrency() -> int:
+    """Return how many requests to a store through its Python methods may be in flight."""
+    own = _count("wazarr.store_concurrency")
+    if own is not None:
+        return own
+    zarrs = _count("async.concurrency")
+    if zarrs is not None and zarrs != DEFAULT_ASYNC_CONCURRENCY:
+        return zarrs
+    return _STORE_CONCURRENCY
+
+
+def allows_pickle() -> bool:
+    """Return whether data may be decoded with the pickle codec, which can run code.
+
+    zarr's own key decides where this zarr has it, ours under an older one; nothing but True will do (an
+    environment variable that cannot be parsed is a non-empty string).
+    """
+    missing = object()
+    gate = get("array.allow_unsafe_pickle_decode", missing)
+    if gate is missing:
+        gate = get("wazarr.allow_unsafe_pickle_decode")
+    return gate is True

@@ -1,0 +1,34 @@
+"""Counts of what ran where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from wazarr import _native, fallback
+
+__all__ = ["counters", "reset_counters"]
+
+
+def counters() -> dict[str, Any]:
+    """Return what this process read and wrote since the last reset, and which engine did it.
+
+    Returns
+    -------
+    dict
+        ``"read"`` and ``"write"``: ``{"chunks", "bytes_encoded", "bytes_decoded"}``, bytes in the store
+        and bytes of selected elements; ``"codec_steps"``: runs of a codec by engine, ``{"native", "wasm",
+        "python"}``, inner chunks of a shard each for themselves; ``"store_requests"``: ``{"native",
+        "python"}``; ``"fallbacks"``: ``{reason: chunks}``.
+    """
+    answer: dict[str, Any] = {}
+    for name, count in _native.counters().items():
+        group, _, key = name.partition(".")
+        answer.setdefault(group, {})[key] = count
+    answer["fallbacks"] = fallback.counts()
+    return answer
+
+
+def reset_counters() -> None:
+    """Set all counters to zero."""
+    _native.reset_counters()
+    fallback.reset()

@@ -1,0 +1,229 @@
+"""Exceptions, grouped by what a handler would do.
+
+::
+
+    WazarrError
+    ├── UnsupportedError     selection, dtype, codec or store; .reason
+    ├── InvalidInputError    also ValueError
+    │   └── ChunkIndexError  also IndexError
+    ├── CodecError           also ValueError, RuntimeError; .codec .direction .chunk_key
+    │   └── ChecksumError, WasmTrapError, WasmLimitError, PythonCodecError
+    ├── StoreError           also OSError
+    └── InternalError        a bug of ours; asks for a report
+
+`UnsupportedError` is not a `NotImplementedError`: zarr swallows those when it opens an array. A
+`StoreError` for which Python has a narrower class (`PermissionError`, `IsADirectoryError`, …) is one of
+these too, and a `PythonCodecError` is also an instance of what the codec raised, where the two classes can
+be combined: handlers written for zarr-python's own pipelines keep working.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+__all__ = [
+    "ChecksumError",
+    "ChunkIndexError",
+    "CodecError",
+    "InternalError",
+    "InvalidInputError",
+    "PythonCodecError",
+    "StoreError",
+    "UnsupportedError",
+    "WasmLimitError",
+    "WasmTrapError",
+    "WazarrError",
+]
+
+
+class WazarrError(Exception):
+    """Base of all exceptions that wazarr defines."""
+
+
+class UnsupportedError(WazarrError):
+    """Something that this engine does not do, where a fallback was not allowed.
+
+    Parameters
+    ----------
+    reason : str
+        What, and why.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class InvalidInputError(WazarrError, ValueError):
+    """A request that makes no sense for the array."""
+
+
+class ChunkIndexError(InvalidInputError, IndexError):
+    """Chunk coordinates outside the chunk grid."""
+
+
+class CodecError(WazarrError, ValueError, RuntimeError):
+    """A codec could not decode or encode a chunk.
+
+    Attributes
+    ----------
+    codec : str or None
+        Name of the codec.
+    direction : {"decode", "encode"} or None
+        Which way it ran.
+    chunk_key : str or None
+        Store key of the chunk, with the array's path in front.
+    """
+
+    codec: str | None = None
+    direction: str | None = None
+    chunk_key: str | None = None
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        codec: str | None = None,
+        direction: str | None = None,
+        chunk_key: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.codec = codec
+        self.direction = direction
+        self.chunk_key = chunk_key
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with the attributes."""
+        return _restore, (_parts_of(type(self)), self.args, dict(self.__dict__), self.__cause__)
+
+
+class ChecksumError(CodecError):
+    """A chunk's stored checksum does not match its data."""
+
+
+class WasmTrapError(CodecError):
+    """A WebAssembly codec trapped."""
+
+
+class WasmLimitError(CodecError):
+    """A WebAssembly codec went over a limit."""
+
+
+class PythonCodecError(CodecError):
+    """A codec written in Python raised; its own exception is the `__cause__`."""
+
+
+class StoreError(WazarrError, OSError):
+    """A store failed; "not found" is not a failure.
+
+    Attributes
+    ----------
+    chunk_key : str or None
+        Store key of the chunk, with the array's path in front.
+    """
+
+    chunk_key: str | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with the attributes."""
+        return _restore, (_parts_of(type(self)), self.args, dict(self.__dict__), self.__cause__)
+
+
+class InternalError(WazarrError, RuntimeError):
+    """A bug in wazarr. Please report it."""
+
+
+_combined: dict[tuple[type[BaseException], type[BaseException]], type[BaseException]] = {}
+
+
+def _combine(own: type[BaseException], other: type[BaseException]) -> type[BaseException]:
+    """A class that is both, or `own` where the two cannot be combined."""
+    if issubclass(own, other):
+        return own
+    made = _combined.get((own, other))
+    if made is None:
+        try:
+            made = type(own.__name__, (own, other), {"__module__": own.__module__, "_parts": (own, other)})
+        except TypeError:
+            made = own
+        _combined[own, other] = made
+    return made
+
+
+def _parts_of(cls: type[BaseException]) -> tuple[type[BaseException], ...]:
+    """Return the importable classes that a combined class was made from."""
+    return cls.__dict__.get("_parts", (cls,))
+
+
+def _restore(
+    parts: tuple[type[BaseException], ...],
+    args: tuple[Any, ...],
+    state: dict[str, Any],
+    cause: BaseException | None,
+) -> BaseException:
+    """Rebuild a pickled exception."""
+    cls = _combine(*parts) if len(parts) == 2 else parts[0]
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    error.__cause__ = cause
+    return error
+
+
+def make_codec_error(
+    *,
+    message: str,
+    kind: str,
+    codec: str,
+    direction: str,
+    chunk_key: str | None,
+    cause: BaseException | None,
+) -> CodecError:
+    """Make the exception for a failed codec; called from the native module."""
+    classes: dict[str, type[CodecError]] = {"checksum": ChecksumError, "python": PythonCodecError}
+    cls: type[BaseException] = classes.get(kind, CodecError)
+    if cause is not None:
+        cls = _combine(cls, type(cause))
+    try:
+        error = cls.__new__(cls, message)
+    except TypeError:
+        cls = classes.get(kind, CodecError)
+        error = cls.__new__(cls, message)
+    error.args = (message,)
+    assert isinstance(error, CodecError)
+    error.codec = codec
+    error.direction = direction
+    error.chunk_key = chunk_key
+    error.__cause__ = cause
+    return error
+
+
+def make_store_error(*, message: str, errno: int, chunk_key: str, location: str) -> StoreError:
+    """Make the exception for a failed store request; called from the native module."""
+    narrower = type(OSError(errno, message)) if errno else OSError
+    cls = _combine(StoreError, narrower)
+    error = cls(errno, message, location) if errno else cls(message)
+    assert isinstance(error, StoreError)
+    error.chunk_key = chunk_key
+    return error
+
+
+def make_internal_error(*, message: str) -> InternalError:
+    """Make the exception for a bug; called from the native module."""
+    return InternalError(message)
+
+
+def make_invalid_input_error(*, message: str) -> InvalidInputError:
+    """Make the exception for a senseless request; called from the native module."""
+    return InvalidInputError(message)
+
+
+def make_unsupported_error(*, reason: str) -> UnsupportedError:
+    """Make the exception for what is not done natively; called from the native module."""
+    return UnsupportedError(reason)
+
+
+def make_cancelled_error() -> asyncio.CancelledError:
+    """Make the exception for work that was cancelled; called from the native module."""
+    return asyncio.CancelledError()

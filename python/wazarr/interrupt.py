@@ -1,0 +1,85 @@
+"""Stopping work whose caller has left.
+
+zarr's `sync` waits for a coroutine on another thread. When Ctrl-C raises `KeyboardInterrupt` in it (or a
+timeout does), it leaves without cancelling the coroutine, and all the built-in pipelines work on. Signals
+cannot tell: a user's own handler may well swallow one and go on waiting. So while a long request runs, its
+event loop looks every 30 ms whether the call of `sync` that waits for it is still on its thread's stack,
+and cancels the request if it is not. Nothing is installed, nothing is patched, no handler is touched.
+
+Requests that a user awaits on an event loop of their own are cancelled with their task, as usual.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Any
+
+from zarr.core.sync import sync
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+__all__ = ["watch"]
+
+_INTERVAL_S = 0.03
+_SYNC_CODE = sync.__code__
+
+
+def _find_caller(task: asyncio.Task[Any] | None) -> tuple[int, FrameType] | None:
+    """Return the thread and the frame of the `sync` call that waits for a task, if one does."""
+    coroutine: Any = task.get_coro() if task is not None else None
+    frame = getattr(coroutine, "cr_frame", None)
+    if frame is None:
+        return None
+    # zarr runs `_runner(coro)` as the task; `sync` holds the same `coro`.
+    awaited = frame.f_locals.get("coro", coroutine)
+    for thread, top in sys._current_frames().items():  # noqa: SLF001 - the way to see other threads' stacks
+        at: FrameType | None = top
+        while at is not None:
+            if at.f_code is _SYNC_CODE and at.f_locals.get("coro") is awaited:
+                return thread, at
+            at = at.f_back
+    return None
+
+
+def _is_running(thread: int, frame: FrameType) -> bool:
+    at = sys._current_frames().get(thread)  # noqa: SLF001 - as above
+    while at is not None:
+        if at is frame:
+            return True
+        at = at.f_back
+    return False
+
+
+def watch(loop: asyncio.AbstractEventLoop, cancel: Callable[[], object]) -> Callable[[], None]:
+    """Call `cancel` if the caller of the current task leaves.
+
+    Parameters
+    ----------
+    loop : asyncio.AbstractEventLoop
+        The running loop.
+    cancel : callable
+        Asks the work to stop; called at most once, on the loop.
+
+    Returns
+    -------
+    callable
+        Ends the watch.
+    """
+    # Found now: after an interrupt it would be gone from the stack. A request that ends before the first
+    # look has paid some 10 µs for it.
+    caller = _find_caller(asyncio.current_task())
+    if caller is None:
+        return lambda: None
+
+    def look() -> None:
+        nonlocal handle
+        if _is_running(*caller):
+            handle = loop.call_later(_INTERVAL_S, look)
+        else:
+            cancel()
+
+    handle = loop.call_later(_INTERVAL_S, look)
+    return lambda: handle.cancel()

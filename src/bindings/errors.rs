@@ -1,0 +1,130 @@
+//! Errors of the core as exceptions of `wazarr.errors`, whose Python side makes them.
+
+use pyo3::exceptions::{PyIndexError, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::codec::registry::BindError;
+use crate::codec::{CodecFault, Direction};
+use crate::error::Error;
+use crate::plan::PlanError;
+
+/// Makes the exception that `wazarr.errors.<function>` answers for these keywords.
+fn make(py: Python<'_>, function: &str, keywords: &Bound<'_, PyDict>) -> PyErr {
+    let made = py
+        .import("wazarr.errors")
+        .and_then(|errors| errors.getattr(function))
+        .and_then(|function| function.call((), Some(keywords)));
+    match made {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}
+
+/// A dict of keywords; items that cannot be set are left out (they are all plain strings and numbers).
+fn keywords<'py>(py: Python<'py>, items: &[(&str, Bound<'py, PyAny>)]) -> Bound<'py, PyDict> {
+    let dict = PyDict::new(py);
+    for (key, value) in items {
+        if let Err(error) = dict.set_item(key, value) {
+            error.write_unraisable(py, None);
+        }
+    }
+    dict
+}
+
+fn text<'py>(py: Python<'py>, text: &str) -> Bound<'py, PyAny> {
+    pyo3::types::PyString::new(py, text).into_any()
+}
+
+/// The exception for a failed read or write.
+pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
+    match error {
+        Error::Codec { chunk_key, codec, direction, fault } => {
+            let message =
+                format!("chunk {chunk_key:?}: codec {codec:?} could not {}: {fault}", direction.name());
+            codec_error(py, &message, &codec, direction, Some(&chunk_key), fault)
+        }
+        Error::Store { ref source, ref chunk_key, ref location, .. } => {
+            let errno = source.raw_os_error().unwrap_or(0);
+            let items = [
+                ("message", text(py, &error.to_string())),
+                ("errno", errno.into_pyobject(py).map_or_else(|_| py.None().into_bound(py), Bound::into_any)),
+                ("chunk_key", text(py, chunk_key)),
+                ("location", text(py, location)),
+            ];
+            make(py, "make_store_error", &keywords(py, &items))
+        }
+        Error::Plan(error) => plan_error(py, &error),
+        Error::Cancelled => make(py, "make_cancelled_error", &keywords(py, &[])),
+        Error::Python(error) => match error.downcast::<PyErr>() {
+            Ok(error) => *error,
+            Err(error) => PyRuntimeError::new_err(error.to_string()),
+        },
+        Error::Internal(_) => {
+            make(py, "make_internal_error", &keywords(py, &[("message", text(py, &error.to_string()))]))
+        }
+    }
+}
+
+fn codec_error(
+    py: Python<'_>,
+    message: &str,
+    codec: &str,
+    direction: Direction,
+    chunk_key: Option<&str>,
+    fault: CodecFault,
+) -> PyErr {
+    let kind = match &fault {
+        CodecFault::Checksum { .. } => "checksum",
+        CodecFault::Python(_) => "python",
+        _ => "codec",
+    };
+    let cause = match fault {
+        CodecFault::Python(error) => error.downcast::<PyErr>().ok(),
+        _ => None,
+    };
+    let items = [
+        ("message", text(py, message)),
+        ("kind", text(py, kind)),
+        ("codec", text(py, codec)),
+        ("direction", text(py, direction.name())),
+        ("chunk_key", chunk_key.map_or_else(|| py.None().into_bound(py), |key| text(py, key))),
+        (
+            "cause",
+            cause.map_or_else(
+                || py.None().into_bound(py),
+                |error| error.into_value(py).into_bound(py).into_any(),
+            ),
+        ),
+    ];
+    make(py, "make_codec_error", &keywords(py, &items))
+}
+
+/// The exception for a selection that makes no sense, or none to us.
+pub(super) fn plan_error(py: Python<'_>, error: &PlanError) -> PyErr {
+    let message = text(py, &error.to_string());
+    match error {
+        PlanError::OutOfBounds { .. }
+        | PlanError::TooManyIndices { .. }
+        | PlanError::IndexShapes(_)
+        | PlanError::MaskShape { .. } => PyIndexError::new_err(error.to_string()),
+        PlanError::Broadcast { .. } | PlanError::TooLarge => {
+            make(py, "make_invalid_input_error", &keywords(py, &[("message", message)]))
+        }
+        PlanError::Unsupported(_) => {
+            make(py, "make_unsupported_error", &keywords(py, &[("reason", message)]))
+        }
+    }
+}
+
+/// The exception for a codec that cannot be bound; its Python side catches the unsupported ones.
+pub(super) fn bind_error(py: Python<'_>, error: &BindError) -> PyErr {
+    match error {
+        BindError::Unsupported(reason) => {
+            make(py, "make_unsupported_error", &keywords(py, &[("reason", text(py, reason))]))
+        }
+        BindError::Invalid(message) => {
+            make(py, "make_invalid_input_error", &keywords(py, &[("message", text(py, message))]))
+        }
+    }
+}

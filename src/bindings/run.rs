@@ -1,0 +1,113 @@
+//! Running work: here or on the pool, and telling Python when it is done.
+
+use pyo3::prelude::*;
+
+use super::errors;
+use crate::codec::Scratch;
+use crate::error::Error;
+use crate::locks::{self, ChunkName};
+use crate::schedule::{CancelToken, Work, Workers, guarded};
+
+/// How many threads a request may use.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Threads at most, in the whole process.
+    max_workers: usize,
+    /// Chunks at the same time at most.
+    chunk_lanes: usize,
+}
+
+impl<'py> FromPyObject<'_, 'py> for Limits {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
+        let (max_workers, chunk_lanes): (usize, usize) = object.extract()?;
+        let max_workers = max_workers.max(1);
+        Ok(Self { max_workers, chunk_lanes: chunk_lanes.clamp(1, max_workers) })
+    }
+}
+
+/// Runs `body` on the calling thread, which does not hold the interpreter lock.
+pub(crate) fn on_this_thread<T>(
+    limits: &Limits,
+    cancel: &CancelToken,
+    body: impl FnOnce(Work<'_>, &mut Scratch) -> Result<T, Error>,
+) -> Result<T, Error> {
+    let workers = Workers::get(limits.max_workers)?;
+    guarded(|| workers.with_scratch(|scratch| body(Work::serial(cancel), scratch)))
+}
+
+/// Runs `body` on the pool, then calls `notify` with `None` or the exception.
+pub(crate) fn on_the_pool(
+    py: Python<'_>,
+    limits: &Limits,
+    cancel: &CancelToken,
+    notify: Py<PyAny>,
+    body: impl FnOnce(Work<'_>, &mut Scratch) -> Result<(), Error> + Send + 'static,
+) -> PyResult<()> {
+    let workers = Workers::get(limits.max_workers).map_err(|error| errors::to_python(py, error))?;
+    let (limits, cancel) = (*limits, cancel.clone());
+    let pool = std::sync::Arc::clone(&workers);
+    workers.spawn(move || {
+        let result = guarded(|| {
+            pool.with_scratch(|scratch| {
+                let work = Work {
+                    workers: Some(&pool),
+                    lanes: limits.chunk_lanes,
+                    max_lanes: limits.max_workers,
+                    cancel: &cancel,
+                };
+                body(work, scratch)
+            })
+        });
+        tell(notify, result);
+    });
+    Ok(())
+}
+
+/// Calls `notify` with `None` or the exception. Nobody is there to hear of a failure to do so.
+fn tell(notify: Py<PyAny>, result: Result<(), Error>) {
+    // At exit the interpreter may be gone; then nobody waits either.
+    let told = guarded(|| {
+        Python::try_attach(|py| {
+            let answer = match result {
+                Ok(()) => py.None().into_bound(py),
+                Err(error) => errors::to_python(py, error).into_value(py).into_bound(py).into_any(),
+            };
+            if let Err(error) = notify.call1(py, (answer,)) {
+                error.write_unraisable(py, Some(notify.bind(py)));
+            }
+            drop(notify);
+        });
+        Ok(())
+    });
+    drop(told);
+}
+
+/// Takes locks, then runs `then` with the interpreter lock: now, or when the last of them is released.
+pub(crate) fn once_locked(
+    py: Python<'_>,
+    names: Vec<ChunkName>,
+    notify: Py<PyAny>,
+    then: impl FnOnce(Python<'_>, Py<PyAny>, locks::Held) -> PyResult<()> + Send + 'static,
+) -> PyResult<()> {
+    py.detach(|| {
+        locks::lock(names, move |held| {
+            Python::try_attach(|py| {
+                let on_error = notify.clone_ref(py);
+                if let Err(error) = then(py, notify, held) {
+                    let exception = error.into_value(py).into_bound(py).into_any();
+                    if let Err(error) = on_error.call1(py, (exception,)) {
+                        error.write_unraisable(py, Some(on_error.bind(py)));
+                    }
+                }
+            });
+        });
+    });
+    Ok(())
+}
+
+/// Runs `body` with the interpreter lock, from a thread of the pool.
+pub(crate) fn with_python(body: impl FnOnce(Python<'_>) -> PyResult<()>) -> Result<(), Error> {
+    Python::attach(|py| body(py).map_err(|error| Error::Python(Box::new(error))))
+}

@@ -1,0 +1,255 @@
+//! A planned write as Python holds it. The mirror of [`super::read_job`].
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use numpy::{PyArray1, PyUntypedArray};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyType};
+
+use super::backend::{Backend, Held};
+use super::batch::{Batch, Caller, Flow, read_batch};
+use super::chain::has_python;
+use super::errors;
+use super::memory;
+use super::objects::ObjectArray;
+use super::run::{self, Limits};
+use crate::counters::COUNTERS;
+use crate::error::Error;
+use crate::locks::{self, ChunkName};
+use crate::pipeline::write::{self, WriteRequest, WriteSource, WriteTask};
+use crate::process::PerProcess;
+use crate::schedule::{CancelToken, Work};
+use crate::store::{ByteSource, InMemory};
+
+/// Hashes chunk names the same way everywhere in a process.
+static HASHER: PerProcess<RandomState> = PerProcess::new(RandomState::new);
+
+/// A planned write.
+#[pyclass(module = "wazarr._native", frozen)]
+pub(crate) struct WriteJob {
+    work: Arc<WriteWork>,
+    limits: Limits,
+    cancel: CancelToken,
+    is_short: bool,
+    names: Vec<ChunkName>,
+    /// For chunks that Python stores: locks held from `hold` to `release`.
+    held: Arc<Mutex<Option<locks::Held>>>,
+}
+
+struct WriteWork {
+    request: WriteRequest,
+    backend: Backend,
+    /// Encoded chunks that Python has not fetched yet.
+    encoded: Mutex<Vec<Option<Vec<u8>>>>,
+    /// Chunks that the batch names twice run one after the other.
+    is_parallel: bool,
+    /// The caller's array, alive as long as somebody may read it.
+    _value: Py<PyAny>,
+}
+
+impl WriteWork {
+    fn spread<'w>(&self, work: Work<'w>) -> Work<'w> {
+        if self.is_parallel { work } else { Work { lanes: 1, ..work } }
+    }
+}
+
+/// Writes of at most this many decoded bytes stay on the calling thread, however slow their codec.
+const SHORT_WRITE_BYTES: usize = 8 << 10;
+/// The same where the stored bytes are the elements.
+const SHORT_PLAIN_WRITE_BYTES: usize = 256 << 10;
+/// And of at most this many chunks.
+const SHORT_WRITE_CHUNKS: usize = 8;
+
+/// Reads a batch and plans it.
+#[pyfunction]
+#[pyo3(signature = (batch, value, drop_axes, bind, *, store, path_type, kind, make_buffer, store_name, limits))]
+#[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
+pub(crate) fn plan_write(
+    batch: &Bound<'_, PyList>,
+    value: &Bound<'_, PyUntypedArray>,
+    drop_axes: Vec<usize>,
+    bind: &Bound<'_, PyAny>,
+    store: Option<Bound<'_, PyAny>>,
+    path_type: &Bound<'_, PyType>,
+    kind: Option<(String, Bound<'_, PyAny>)>,
+    make_buffer: Option<Py<PyAny>>,
+    store_name: &str,
+    limits: Limits,
+) -> PyResult<WriteJob> {
+    let view = memory::view(value, false)?;
+    let caller = Caller { shape: &view.shape, strides: &view.strides, drop_axes: &drop_axes };
+    let store = store.as_ref().map(|store| (store, path_type));
+    let Batch { entries, keys } = read_batch(batch, &caller, bind, store, Flow::Write)?;
+    let vlen = entries.iter().find_map(|entry| entry.chain.vlen_inside());
+    let mut tasks = Vec::with_capacity(entries.len());
+    for entry in entries {
+        if vlen.is_none() && entry.chain.spec().dtype.item_size != view.memory.item_size() {
+            return Err(PyValueError::new_err(format!(
+                "the values have elements of {} bytes, the chunks of {}",
+                view.memory.item_size(),
+                entry.chain.spec().dtype.item_size
+            )));
+        }
+        if !view.memory.extent().holds(&entry.region, view.memory.item_size()) {
+            return Err(PyValueError::new_err("a selection leaves the values"));
+        }
+        tasks.push(WriteTask {
+            chain: entry.chain,
+            selection: entry.selection,
+            region: entry.region,
+            is_complete: entry.is_complete,
+        });
+    }
+    let source = match vlen {
+        Some(kind) => WriteSource::Objects(Box::new(ObjectArray::new(view.memory, kind))),
+        None => WriteSource::Elements(view.memory),
+    };
+    let hasher = HASHER.get();
+    let names: Vec<ChunkName> = keys.iter().map(|key| hasher.hash_one((store_name, key))).collect();
+    let mut distinct = names.clone();
+    distinct.sort_unstable();
+    distinct.dedup();
+    let request = WriteRequest::new(tasks, source);
+    let budget = if request.tasks().iter().all(|task| task.chain.is_plain()) {
+        SHORT_PLAIN_WRITE_BYTES
+    } else {
+        SHORT_WRITE_BYTES
+    };
+    let is_short = request.tasks().len() <= SHORT_WRITE_CHUNKS
+        && request.cost_bytes() <= budget
+        && !request.tasks().iter().any(|task| has_python(&task.chain));
+    let kind = kind.as_ref().map(|(name, place)| (name.as_str(), place.clone()));
+    let work = Arc::new(WriteWork {
+        is_parallel: distinct.len() == names.len(),
+        encoded: Mutex::new(request.tasks().iter().map(|_| None).collect()),
+        request,
+        backend: Backend::new(kind, keys, make_buffer)?,
+        _value: value.clone().into_any().unbind(),
+    });
+    Ok(WriteJob {
+        work,
+        limits,
+        cancel: CancelToken::default(),
+        is_short,
+        names: distinct,
+        held: Arc::new(Mutex::new(None)),
+    })
+}
+
+#[pymethods]
+impl WriteJob {
+    /// Whether the write is done faster than a change of threads is worth.
+    #[getter]
+    fn is_short(&self) -> bool {
+        self.is_short
+    }
+
+    /// Number of chunks.
+    fn __len__(&self) -> usize {
+        self.work.request.tasks().len()
+    }
+
+    /// Writes everything on this thread, without the interpreter lock. Answers `False`, with nothing done,
+    /// where another write holds a chunk's lock: then `start` waits for it.
+    fn run(&self, py: Python<'_>) -> PyResult<bool> {
+        let Some(_held) = locks::try_lock(self.names.clone()) else { return Ok(false) };
+        let work = &self.work;
+        work.backend.load(py, |index| work.request.tasks()[index].needs_existing())?;
+        let result = py.detach(|| {
+            run::on_this_thread(&self.limits, &self.cancel, |spread, scratch| {
+                write::write(&work.request, work.backend.chunks()?, spread, scratch)
+            })
+        });
+        // What was put before a failure stays put, as it would in a folder.
+        let finished = work.backend.finish(py);
+        result.map_err(|error| errors::to_python(py, error))?;
+        finished.map(|()| true)
+    }
+
+    /// Writes everything on the pool, then calls `notify` with `None` or the exception.
+    fn start(&self, py: Python<'_>, notify: Py<PyAny>) -> PyResult<()> {
+        let work = Arc::clone(&self.work);
+        let limits = self.limits;
+        let cancel = self.cancel.clone();
+        run::once_locked(py, self.names.clone(), notify, move |py, notify, held| {
+            let loaded = work.backend.load(py, |index| work.request.tasks()[index].needs_existing());
+            loaded?;
+            run::on_the_pool(py, &limits, &cancel, notify, move |spread, scratch| {
+                let result = work
+                    .backend
+                    .chunks()
+                    .and_then(|chunks| write::write(&work.request, chunks, work.spread(spread), scratch));
+                let finished = run::with_python(|py| work.backend.finish(py));
+                drop(held);
+                result.and(finished)
+            })
+        })
+    }
+
+    /// Asks a write under way to stop.
+    fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    /// Takes the chunks' locks for Python to write them, then calls `notify`.
+    fn hold(&self, py: Python<'_>, notify: Py<PyAny>) -> PyResult<()> {
+        let slot = Arc::clone(&self.held);
+        run::once_locked(py, self.names.clone(), notify, move |py, notify, held| {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+            notify.call1(py, (py.None(),)).map(|_| ())
+        })
+    }
+
+    /// Lets go of them.
+    fn release(&self, py: Python<'_>) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
+        py.detach(|| drop(held));
+    }
+
+    /// Whether the stored chunk `index`, if there is one, is needed.
+    fn needs_existing(&self, index: usize) -> bool {
+        self.work.request.tasks()[index].needs_existing()
+    }
+
+    /// Merges and encodes chunk `index` over the stored bytes in `existing`; [`WriteJob::take`] has them.
+    #[pyo3(signature = (index, existing, notify))]
+    fn encode(
+        &self,
+        py: Python<'_>,
+        index: usize,
+        existing: Option<&Bound<'_, PyAny>>,
+        notify: Option<Py<PyAny>>,
+    ) -> PyResult<()> {
+        COUNTERS.add_python_request();
+        let held = existing.map(Held::new).transpose()?;
+        let work = Arc::clone(&self.work);
+        let body = move |spread: Work<'_>, scratch: &mut crate::codec::Scratch| -> Result<(), Error> {
+            let source = held.as_ref().map(|held| InMemory(held.as_slice()));
+            let source = source.as_ref().map(|bytes| bytes as &dyn ByteSource);
+            work.request.write_one(index, source, work.backend.key(index), spread, scratch, &mut |encoded| {
+                let owned = encoded.map(<[u8]>::to_vec);
+                work.encoded.lock().unwrap_or_else(PoisonError::into_inner)[index] = owned;
+                Ok(())
+            })
+        };
+        match notify {
+            Some(notify) => run::on_the_pool(py, &self.limits, &self.cancel, notify, body),
+            None => py
+                .detach(|| run::on_this_thread(&self.limits, &self.cancel, body))
+                .map_err(|error| errors::to_python(py, error)),
+        }
+    }
+
+    /// The encoded chunk `index` as an array of bytes; `None`: to be deleted.
+    fn take<'py>(&self, py: Python<'py>, index: usize) -> Option<Bound<'py, PyArray1<u8>>> {
+        let encoded = self.work.encoded.lock().unwrap_or_else(PoisonError::into_inner)[index].take();
+        encoded.map(|bytes| PyArray1::from_vec(py, bytes))
+    }
+
+    /// Store keys of the chunks.
+    fn keys(&self) -> Vec<String> {
+        self.work.backend.keys().to_vec()
+    }
+}

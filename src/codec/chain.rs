@@ -1,0 +1,408 @@
+//! A codec chain bound to one chunk shape and data type: bind once, run many.
+//!
+//! Elements become stored bytes in a row of steps, each a [`Codec`]. What need not move data does not:
+//! leading transpositions (and Zarr v2's `order: F`) are only the strides with which elements are gathered
+//! and scattered, and the `bytes` codec in the machine's own byte order is no step at all. The length
+//! before every step is known where the format allows it, so the last decoding step writes where the
+//! caller wants the elements, and a length that lies is an error before it is an allocation.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::fill::Fill;
+use super::registry::BindError;
+use super::sharding::Sharding;
+use super::vlen::{self, Elements, VlenKind};
+use super::{ArraySpec, Codec, CodecFault, Direction, Engine, Scratch};
+use crate::error::StepError;
+use crate::plan::selection::{PerAxis, contiguous_strides};
+
+/// Configuration key that raises the cap on variable-length data.
+pub const VARIABLE_LENGTH_OPTION: &str = "wazarr.variable_length_limit";
+
+/// One step of a chain, in the order of encoding.
+#[derive(Debug)]
+struct Step {
+    codec: Arc<dyn Codec>,
+    /// Length of what it encodes, where every chunk has the same.
+    decoded_len: Option<usize>,
+    /// Longest sound length of what it encodes.
+    decoded_limit: usize,
+}
+
+/// What turns elements into the first bytes.
+#[derive(Debug)]
+enum Serializer {
+    /// Elements of a fixed size, as they lie in memory.
+    Elements,
+    /// Elements of variable length.
+    Vlen(VlenKind),
+    /// A shard, and nothing before or after it: its parts can be read and written alone.
+    Shard(Arc<Sharding>),
+}
+
+/// How many codecs of a chain run on each engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EngineCounts {
+    /// Compiled into this library.
+    pub native: u64,
+    /// WebAssembly guests.
+    pub wasm: u64,
+    /// Python classes.
+    pub python: u64,
+}
+
+impl EngineCounts {
+    /// Counts one codec.
+    pub fn add(&mut self, engine: Engine) {
+        match engine {
+            Engine::Native => self.native += 1,
+            Engine::Wasm => self.wasm += 1,
+            Engine::Python => self.python += 1,
+        }
+    }
+}
+
+/// What a chain is made from.
+#[derive(Debug)]
+pub struct ChainParts {
+    /// The chunk as the caller sees it.
+    pub spec: ArraySpec,
+    /// The fill value.
+    pub fill: Fill,
+    /// Whether chunks that hold only the fill value are written all the same.
+    pub writes_empty_chunks: bool,
+    /// Axes of the chunk in the order in which they are stored; `0, 1, …` where nothing is transposed.
+    pub stored_axes: Vec<usize>,
+    /// Codecs in the order of encoding, without those that are no step at all.
+    pub codecs: Vec<Arc<dyn Codec>>,
+    /// Set where the elements have variable length.
+    pub vlen: Option<VlenKind>,
+    /// Set where a shard is all there is besides leading transpositions.
+    pub shard: Option<Arc<Sharding>>,
+    /// Codecs by engine, the ones that are no step included.
+    pub engines: EngineCounts,
+    /// Cap in bytes on a chunk's variable-length data.
+    pub variable_limit_bytes: usize,
+}
+
+/// A bound codec chain.
+#[derive(Debug)]
+pub struct Chain {
+    spec: ArraySpec,
+    fill: Fill,
+    writes_empty_chunks: bool,
+    stored_axes: PerAxis<usize>,
+    strides: PerAxis<isize>,
+    len_bytes: usize,
+    element_count: usize,
+    serializer: Serializer,
+    steps: Vec<Step>,
+    encoded_len: Option<usize>,
+    encoded_limit: usize,
+    engines: EngineCounts,
+}
+
+impl Chain {
+    /// Binds a chain: works out every length.
+    ///
+    /// # Errors
+    /// Chunks that cannot be held in memory.
+    pub fn bind(parts: ChainParts) -> Result<Self, BindError> {
+        let element_count = parts.spec.element_count()?;
+        // Elements of variable length are addressed by number.
+        let unit = if parts.vlen.is_some() { 1 } else { parts.spec.dtype.item_size };
+        let len_bytes = if parts.vlen.is_some() { element_count } else { parts.spec.len_bytes()? };
+        let stored_shape: PerAxis<usize> =
+            parts.stored_axes.iter().map(|&axis| parts.spec.chunk_shape[axis]).collect();
+        let stored_strides = contiguous_strides(&stored_shape, unit);
+        let mut strides: PerAxis<isize> = SmallVec::from_elem(0, stored_shape.len());
+        for (position, &axis) in parts.stored_axes.iter().enumerate() {
+            strides[axis] = stored_strides[position];
+        }
+        let serializer = match (parts.vlen, parts.shard) {
+            (Some(kind), _) => Serializer::Vlen(kind),
+            (None, Some(shard)) => Serializer::Shard(shard),
+            (None, None) => Serializer::Elements,
+        };
+        let mut decoded_len = (!matches!(serializer, Serializer::Vlen(_))).then_some(len_bytes);
+        let mut decoded_limit = decoded_len.unwrap_or(parts.variable_limit_bytes);
+        let mut steps = Vec::with_capacity(parts.codecs.len());
+        for codec in parts.codecs {
+            let encoded_len = decoded_len.and_then(|len| codec.encoded_len(len));
+            let encoded_limit = encoded_len.unwrap_or_else(|| codec.encoded_bound(decoded_limit));
+            steps.push(Step { codec, decoded_len, decoded_limit });
+            (decoded_len, decoded_limit) = (encoded_len, encoded_limit);
+        }
+        if let Serializer::Shard(shard) = &serializer {
+            decoded_len = None;
+            decoded_limit = shard.encoded_limit();
+        }
+        Ok(Self {
+            spec: parts.spec,
+            fill: parts.fill,
+            writes_empty_chunks: parts.writes_empty_chunks,
+            stored_axes: parts.stored_axes.into_iter().collect(),
+            strides,
+            len_bytes,
+            element_count,
+            serializer,
+            steps,
+            encoded_len: decoded_len,
+            encoded_limit: decoded_limit,
+            engines: parts.engines,
+        })
+    }
+
+    /// The chunk as the caller sees it.
+    #[must_use]
+    pub fn spec(&self) -> &ArraySpec {
+        &self.spec
+    }
+
+    /// The fill value.
+    #[must_use]
+    pub fn fill(&self) -> &Fill {
+        &self.fill
+    }
+
+    /// Whether chunks that hold only the fill value are written all the same.
+    #[must_use]
+    pub fn writes_empty_chunks(&self) -> bool {
+        self.writes_empty_chunks
+    }
+
+    /// Strides of the chunk's axes in the serial buffer that [`Chain::decode`] fills: in bytes, or in
+    /// elements where they have variable length.
+    #[must_use]
+    pub fn strides(&self) -> &[isize] {
+        &self.strides
+    }
+
+    /// The chunk's axes in the order in which they are stored.
+    #[must_use]
+    pub fn stored_axes(&self) -> &[usize] {
+        &self.stored_axes
+    }
+
+    /// Length of the serial buffer in bytes.
+    #[must_use]
+    pub fn len_bytes(&self) -> usize {
+        self.len_bytes
+    }
+
+    /// Elements in a chunk.
+    #[must_use]
+    pub fn element_count(&self) -> usize {
+        self.element_count
+    }
+
+    /// Codecs by engine.
+    #[must_use]
+    pub fn engines(&self) -> EngineCounts {
+        self.engines
+    }
+
+    /// Set where the elements have variable length.
+    #[must_use]
+    pub fn vlen(&self) -> Option<VlenKind> {
+        match self.serializer {
+            Serializer::Vlen(kind) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// Set where the elements, those of inner chunks too, have variable length.
+    #[must_use]
+    pub fn vlen_inside(&self) -> Option<VlenKind> {
+        self.vlen().or_else(|| self.shard().and_then(|sharding| sharding.inner().vlen_inside()))
+    }
+
+    /// Set where parts of a chunk can be read and written alone.
+    #[must_use]
+    pub fn shard(&self) -> Option<&Arc<Sharding>> {
+        match &self.serializer {
+            Serializer::Shard(shard) => Some(shard),
+            _ => None,
+        }
+    }
+
+    /// Whether the stored bytes are the elements themselves.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        self.steps.is_empty() && matches!(self.serializer, Serializer::Elements)
+    }
+
+    /// Length of every stored chunk, where all have the same.
+    #[must_use]
+    pub fn encoded_len(&self) -> Option<usize> {
+        self.encoded_len
+    }
+
+    /// Longest stored chunk that can be sound; a longer one is refused before it is read.
+    #[must_use]
+    pub fn encoded_limit(&self) -> usize {
+        self.encoded_limit
+    }
+
+    /// Decodes a chunk of fixed-size elements into a serial buffer of [`Chain::len_bytes`] bytes. A chain
+    /// with a [`Chain::shard`] is not decoded here but chunk by inner chunk.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn decode(&self, encoded: &[u8], decoded: &mut [u8], scratch: &mut Scratch) -> Result<(), StepError> {
+        let Some((first, rest)) = self.steps.split_first() else {
+            if encoded.len() != decoded.len() {
+                return Err(self.length_fault(encoded.len()));
+            }
+            decoded.copy_from_slice(encoded);
+            return Ok(());
+        };
+        self.decode_rest(rest, encoded, scratch, |bytes, scratch| {
+            first.codec.decode_into(bytes, decoded, scratch).map_err(|fault| step_error(first, fault))
+        })
+    }
+
+    /// Decodes a chunk of variable-length elements.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn decode_elements(
+        &self,
+        kind: VlenKind,
+        encoded: &[u8],
+        scratch: &mut Scratch,
+    ) -> Result<Elements, StepError> {
+        self.decode_rest(&self.steps, encoded, scratch, |bytes, _| {
+            vlen::decode(kind, bytes.to_vec(), self.element_count).map_err(|fault| StepError {
+                codec: kind.name().to_owned(),
+                direction: Direction::Decode,
+                fault,
+            })
+        })
+    }
+
+    /// Runs the decoding of `steps` from the last to the first, then hands the bytes on.
+    fn decode_rest<T>(
+        &self,
+        steps: &[Step],
+        encoded: &[u8],
+        scratch: &mut Scratch,
+        finish: impl FnOnce(&[u8], &mut Scratch) -> Result<T, StepError>,
+    ) -> Result<T, StepError> {
+        let Some((last, before)) = steps.split_last() else { return finish(encoded, scratch) };
+        if let Some(len) = last.decoded_len {
+            let mut buffer = scratch.take(len);
+            let result = last
+                .codec
+                .decode_into(encoded, &mut buffer, scratch)
+                .map_err(|fault| step_error(last, fault))
+                .and_then(|()| self.decode_rest(before, &buffer, scratch, finish));
+            scratch.put(buffer);
+            result
+        } else {
+            let mut bytes = scratch.take_vec();
+            let result = last
+                .codec
+                .decode_bounded(encoded, &mut bytes, last.decoded_limit, scratch)
+                .map_err(|fault| step_error(last, self.explain_limit(fault)))
+                .and_then(|()| self.decode_rest(before, &bytes, scratch, finish));
+            scratch.put_vec(bytes);
+            result
+        }
+    }
+
+    /// Variable-length data that is too long says which option raises the cap.
+    fn explain_limit(&self, fault: CodecFault) -> CodecFault {
+        match fault {
+            CodecFault::DecodedLength { expected, .. } if self.vlen().is_some() => {
+                CodecFault::Limit { limit_bytes: expected, option: VARIABLE_LENGTH_OPTION }
+            }
+            fault => fault,
+        }
+    }
+
+    /// Encodes a serial buffer, replacing what `encoded` holds.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn encode(
+        &self,
+        decoded: &[u8],
+        encoded: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Result<(), StepError> {
+        encoded.clear();
+        self.encode_from(decoded, encoded, scratch)
+    }
+
+    fn encode_from(
+        &self,
+        decoded: &[u8],
+        encoded: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Result<(), StepError> {
+        let Some((last, before)) = self.steps.split_last() else {
+            encoded.extend_from_slice(decoded);
+            return Ok(());
+        };
+        let run = |step: &Step, input: &[u8], output: &mut Vec<u8>, scratch: &mut Scratch| {
+            step.codec.encode(input, output, scratch).map_err(|fault| StepError {
+                codec: step.codec.name().to_owned(),
+                direction: Direction::Encode,
+                fault,
+            })
+        };
+        let mut current: Option<Vec<u8>> = None;
+        for step in before {
+            let mut next = scratch.take_vec();
+            run(step, current.as_deref().unwrap_or(decoded), &mut next, scratch)?;
+            if let Some(spent) = current.replace(next) {
+                scratch.put_vec(spent);
+            }
+        }
+        run(last, current.as_deref().unwrap_or(decoded), encoded, scratch)?;
+        if let Some(spent) = current {
+            scratch.put_vec(spent);
+        }
+        Ok(())
+    }
+
+    /// Encodes variable-length elements given in stored order, replacing what `encoded` holds.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn encode_elements<'a>(
+        &self,
+        kind: VlenKind,
+        elements: impl ExactSizeIterator<Item = &'a [u8]>,
+        encoded: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Result<(), StepError> {
+        encoded.clear();
+        let mut payload = scratch.take_vec();
+        vlen::encode(elements, &mut payload).map_err(|fault| StepError {
+            codec: kind.name().to_owned(),
+            direction: Direction::Encode,
+            fault,
+        })?;
+        let result = self.encode_from(&payload, encoded, scratch);
+        scratch.put_vec(payload);
+        result
+    }
+
+    /// The error for a stored chunk of the wrong length.
+    #[must_use]
+    pub fn length_fault(&self, actual: usize) -> StepError {
+        StepError {
+            codec: self.steps.last().map_or_else(|| "bytes".to_owned(), |step| step.codec.name().to_owned()),
+            direction: Direction::Decode,
+            fault: CodecFault::DecodedLength { expected: self.len_bytes, actual },
+        }
+    }
+}
+
+fn step_error(step: &Step, fault: CodecFault) -> StepError {
+    StepError { codec: step.codec.name().to_owned(), direction: Direction::Decode, fault }
+}

@@ -1,0 +1,112 @@
+//! Counts of what ran where, for `wazarr.counters()`. Added to once per chunk or batch, never per element.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::codec::chain::EngineCounts;
+
+/// Chunks and bytes of one direction.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// Chunks read or written, missing and deleted ones included.
+    pub chunks: AtomicU64,
+    /// Bytes on the store's side.
+    pub bytes_encoded: AtomicU64,
+    /// Bytes on the caller's side, in memory.
+    pub bytes_decoded: AtomicU64,
+}
+
+impl Traffic {
+    /// Counts one chunk.
+    pub fn add(&self, bytes_encoded: usize, bytes_decoded: usize) {
+        self.chunks.fetch_add(1, Ordering::Relaxed);
+        self.bytes_encoded.fetch_add(bytes_encoded as u64, Ordering::Relaxed);
+        self.bytes_decoded.fetch_add(bytes_decoded as u64, Ordering::Relaxed);
+    }
+}
+
+/// All counters of the process.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Reads.
+    pub read: Traffic,
+    /// Writes.
+    pub write: Traffic,
+    /// Codec runs on the native engine.
+    pub native_steps: AtomicU64,
+    /// Codec runs in WebAssembly guests.
+    pub wasm_steps: AtomicU64,
+    /// Codec runs in Python.
+    pub python_steps: AtomicU64,
+    /// Requests to stores that we speak to ourselves.
+    pub native_requests: AtomicU64,
+    /// Requests through a store's Python methods.
+    pub python_requests: AtomicU64,
+}
+
+/// The process's counters.
+pub static COUNTERS: Counters = Counters {
+    read: Traffic {
+        chunks: AtomicU64::new(0),
+        bytes_encoded: AtomicU64::new(0),
+        bytes_decoded: AtomicU64::new(0),
+    },
+    write: Traffic {
+        chunks: AtomicU64::new(0),
+        bytes_encoded: AtomicU64::new(0),
+        bytes_decoded: AtomicU64::new(0),
+    },
+    native_steps: AtomicU64::new(0),
+    wasm_steps: AtomicU64::new(0),
+    python_steps: AtomicU64::new(0),
+    native_requests: AtomicU64::new(0),
+    python_requests: AtomicU64::new(0),
+};
+
+impl Counters {
+    /// Counts one run of a chain.
+    pub fn add_steps(&self, engines: EngineCounts) {
+        for (counter, count) in [
+            (&self.native_steps, engines.native),
+            (&self.wasm_steps, engines.wasm),
+            (&self.python_steps, engines.python),
+        ] {
+            if count > 0 {
+                counter.fetch_add(count, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Counts `count` requests to a native store.
+    pub fn add_native_requests(&self, count: u64) {
+        self.native_requests.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// Counts a request through a store's Python methods.
+    pub fn add_python_request(&self) {
+        self.python_requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Every counter, with where it stands.
+    pub fn all(&self) -> [(&'static str, &AtomicU64); 11] {
+        [
+            ("read.chunks", &self.read.chunks),
+            ("read.bytes_encoded", &self.read.bytes_encoded),
+            ("read.bytes_decoded", &self.read.bytes_decoded),
+            ("write.chunks", &self.write.chunks),
+            ("write.bytes_encoded", &self.write.bytes_encoded),
+            ("write.bytes_decoded", &self.write.bytes_decoded),
+            ("codec_steps.native", &self.native_steps),
+            ("codec_steps.wasm", &self.wasm_steps),
+            ("codec_steps.python", &self.python_steps),
+            ("store_requests.native", &self.native_requests),
+            ("store_requests.python", &self.python_requests),
+        ]
+    }
+
+    /// Sets every counter to zero.
+    pub fn reset(&self) {
+        for (_, counter) in self.all() {
+            counter.store(0, Ordering::Relaxed);
+        }
+    }
+}

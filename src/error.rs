@@ -1,0 +1,85 @@
+//! What can go wrong in a read or a write, with the place where it did.
+
+use std::io;
+
+use crate::codec::{CodecFault, Direction};
+use crate::plan::PlanError;
+use crate::strided::CopyError;
+
+/// A failed read or write.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A codec could not decode or encode a chunk.
+    #[error("chunk {chunk_key:?}: codec {codec:?} could not {direction}: {fault}", direction = .direction.name())]
+    Codec {
+        /// Store key of the chunk, with the array's path in front.
+        chunk_key: String,
+        /// Name of the codec.
+        codec: String,
+        /// Which way it ran.
+        direction: Direction,
+        /// Why.
+        #[source]
+        fault: CodecFault,
+    },
+    /// The store failed.
+    #[error("chunk {chunk_key:?}: could not {operation} {location}: {source}")]
+    Store {
+        /// Store key of the chunk, with the array's path in front.
+        chunk_key: String,
+        /// `get`, `set` or `delete`.
+        operation: &'static str,
+        /// File or address.
+        location: String,
+        /// What the system answered.
+        #[source]
+        source: io::Error,
+    },
+    /// The request itself is at fault.
+    #[error("{0}")]
+    Plan(#[from] PlanError),
+    /// The caller gave up.
+    #[error("cancelled")]
+    Cancelled,
+    /// Python code that we called for the request raised.
+    #[error("{0}")]
+    Python(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A bug of ours.
+    #[error("{0}; this is a bug in wazarr, please report it")]
+    Internal(String),
+}
+
+impl From<CopyError> for Error {
+    fn from(error: CopyError) -> Self {
+        Self::Internal(error.to_string())
+    }
+}
+
+/// A codec step that failed, before the chunk key is known.
+#[derive(Debug, thiserror::Error)]
+#[error("codec {codec:?} could not {direction}: {fault}", direction = .direction.name())]
+pub struct StepError {
+    /// Name of the codec.
+    pub codec: String,
+    /// Which way it ran.
+    pub direction: Direction,
+    /// Why.
+    #[source]
+    pub fault: CodecFault,
+}
+
+impl StepError {
+    /// Adds the chunk key.
+    #[must_use]
+    pub fn at(self, chunk_key: &str) -> Error {
+        match self.fault {
+            CodecFault::Cancelled => Error::Cancelled,
+            fault => Error::Codec {
+                chunk_key: chunk_key.to_owned(),
+                codec: self.codec,
+                direction: self.direction,
+                fault,
+            },
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! One chunk, on one thread (but for the inner chunks of a shard): decode and scatter, or gather, merge and
+//! encode. The two halves mirror each other.
+
+use crate::codec::chain::Chain;
+use crate::codec::scratch::ScratchBuffer;
+use crate::codec::vlen::{Elements, VlenKind};
+use crate::codec::{CodecFault, Scratch};
+use crate::counters::COUNTERS;
+use crate::error::{Error, StepError};
+use crate::gather::Supply;
+use crate::plan::Selection;
+use crate::scatter::Place;
+use crate::schedule::Work;
+use crate::store::ByteSource;
+
+use super::{Destination, ObjectSink, ObjectSource, Origin, shard};
+use crate::plan::Region;
+
+/// Reads the selected elements of a stored chunk to their destination.
+///
+/// # Errors
+/// What the store or a codec refuses, with `key`.
+pub fn read_chunk(
+    chain: &Chain,
+    source: &dyn ByteSource,
+    selection: &Selection,
+    destination: Destination<'_>,
+    key: &str,
+    work: Work<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    check_len(chain, source.len_bytes()).map_err(|error| error.at(key))?;
+    COUNTERS.add_steps(chain.engines());
+    if let Some(sharding) = chain.shard() {
+        return shard::read_shard(chain, sharding, source, selection, &destination, key, work, scratch);
+    }
+    match (destination, chain.vlen()) {
+        (Destination::Objects { sink, region }, Some(kind)) => {
+            read_objects(chain, kind, source, selection, (sink, &region), key, scratch)
+        }
+        (Destination::Elements(place), None) if chain.is_plain() => {
+            read_plain(chain, source, selection, place, key, scratch)
+        }
+        (Destination::Elements(place), None) => read_encoded(chain, source, selection, place, key, scratch),
+        _ => Err(Error::Internal("elements and objects do not mix".to_owned())),
+    }
+}
+
+/// Refuses a stored chunk that is longer than any sound one, before it is read.
+fn check_len(chain: &Chain, stored_len: u64) -> Result<(), StepError> {
+    if stored_len <= chain.encoded_limit() as u64 {
+        return Ok(());
+    }
+    let mut error = chain.length_fault(0);
+    error.fault = CodecFault::Damaged(format!(
+        "the chunk has {stored_len} bytes where at most {} are possible",
+        chain.encoded_limit()
+    ));
+    Err(error)
+}
+
+/// Stored bytes that are the elements: only those needed are read, straight to where they go if they lie
+/// there one after the other.
+fn read_plain(
+    chain: &Chain,
+    source: &dyn ByteSource,
+    selection: &Selection,
+    place: Place<'_>,
+    key: &str,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    let len_bytes = chain.len_bytes();
+    if source.len_bytes() != len_bytes as u64 {
+        let actual = usize::try_from(source.len_bytes()).unwrap_or(usize::MAX);
+        return Err(chain.length_fault(actual).at(key));
+    }
+    if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, &place)) {
+        return source.read_into(0..len_bytes as u64, target);
+    }
+    // From the first to the last byte selected: one request, and at least the leading axis is cut.
+    let mut region = selection.project(chain.strides());
+    let Some((lowest, highest)) = region.bounds() else { return Ok(()) };
+    let end = highest.cast_unsigned() + place.item_size();
+    region.base -= lowest;
+    let mut buffer = scratch.take(0);
+    let result = source
+        .read(lowest.cast_unsigned() as u64..end as u64, &mut buffer)
+        .and_then(|bytes| Ok(place.scatter(&bytes, &region)?));
+    scratch.put(buffer);
+    result
+}
+
+fn read_encoded(
+    chain: &Chain,
+    source: &dyn ByteSource,
+    selection: &Selection,
+    place: Place<'_>,
+    key: &str,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    let mut stored = scratch.take(0);
+    let result = source.read(0..source.len_bytes(), &mut stored).and_then(|encoded| {
+        if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, &place)) {
+            return chain.decode(&encoded, target, scratch).map_err(|error| error.at(key));
+        }
+        let mut decoded = scratch.take(chain.len_bytes());
+        let result = chain
+            .decode(&encoded, &mut decoded, scratch)
+            .map_err(|error| error.at(key))
+            .and_then(|()| Ok(place.scatter(&decoded, &selection.project(chain.strides()))?));
+        scratch.put(decoded);
+        result
+    });
+    scratch.put(stored);
+    result
+}
+
+/// The destination with its axes in stored order, if it takes the whole chunk.
+fn whole_in_stored_order<'a>(chain: &Chain, selection: &Selection, place: &Place<'a>) -> Option<Place<'a>> {
+    selection
+        .is_full(&chain.spec().chunk_shape)
+        .then(|| place.part(place.region().transposed(chain.stored_axes())))
+}
+
+/// The memory of such a destination, if its elements lie one after the other.
+fn as_stored<'p>(chain: &Chain, whole: &'p mut Option<Place<'_>>) -> Option<&'p mut [u8]> {
+    whole.as_mut()?.as_contiguous().filter(|target| target.len() == chain.len_bytes())
+}
+
+fn read_objects(
+    chain: &Chain,
+    kind: VlenKind,
+    source: &dyn ByteSource,
+    selection: &Selection,
+    (sink, region): (&dyn ObjectSink, &Region),
+    key: &str,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    let elements = decode_objects(chain, kind, source, key, scratch)?;
+    sink.place(&elements, &selection.project(chain.strides()), region)
+}
+
+fn decode_objects(
+    chain: &Chain,
+    kind: VlenKind,
+    source: &dyn ByteSource,
+    key: &str,
+    scratch: &mut Scratch,
+) -> Result<Elements, Error> {
+    let mut stored = scratch.take(0);
+    let elements = source
+        .read(0..source.len_bytes(), &mut stored)
+        .and_then(|encoded| chain.decode_elements(kind, &encoded, scratch).map_err(|error| error.at(key)));
+    scratch.put(stored);
+    elements
+}
+
+/// Who takes an encoded chunk: the bytes to store, or `None` to delete it.
+pub type Emit<'e> = dyn FnMut(Option<&[u8]>) -> Result<(), Error> + 'e;
+
+/// A chunk to write: which of its elements, and where they come from.
+pub struct WriteChunk<'a> {
+    /// The chunk's chain.
+    pub chain: &'a Chain,
+    /// The stored chunk, where there is one whose other elements must survive.
+    pub existing: Option<&'a dyn ByteSource>,
+    /// Which elements of the chunk are assigned.
+    pub selection: &'a Selection,
+    /// Their new values.
+    pub origin: Origin<'a>,
+    /// Key for errors.
+    pub key: &'a str,
+}
+
+/// Merges new elements into a chunk, encodes it and hands it to `emit`.
+///
+/// # Errors
+/// What a codec or `emit` refuses, with the chunk's key.
+pub fn write_chunk(
+    request: WriteChunk<'_>,
+    work: Work<'_>,
+    scratch: &mut Scratch,
+    emit: &mut Emit<'_>,
+) -> Result<(), Error> {
+    COUNTERS.add_steps(request.chain.engines());
+    if let Some(sharding) = request.chain.shard() {
+        return shard::write_shard(sharding, &request, work, scratch, emit);
+    }
+    match (&request.origin, request.chain.vlen()) {
+        (Origin::Objects { source, region }, Some(kind)) => {
+            write_objects(&request, kind, (*source, region), scratch, emit)
+        }
+        (Origin::Elements(supply), None) => write_elements(&request, supply, scratch, emit),
+        _ => Err(Error::Internal("elements and objects do not mix".to_owned())),
+    }
+}
+
+fn write_elements(
+    request: &WriteChunk<'_>,
+    supply: &Supply<'_>,
+    scratch: &mut Scratch,
+    emit: &mut Emit<'_>,
+) -> Result<(), Error> {
+    let chain = request.chain;
+    if request.selection.is_full(&chain.spec().chunk_shape) {
+        // A chunk that lies in the caller's array as it will be stored is not copied first.
+        let in_order = supply.part(supply.region().transposed(chain.stored_axes()));
+        if let Some(decoded) = in_order.as_contiguous().filter(|bytes| bytes.len() == chain.len_bytes()) {
+            return encode_elements(chain, decoded, request.key, scratch, emit);
+        }
+    }
+    let mut decoded = scratch.take(chain.len_bytes());
+    let result = merge_elements(request, supply, &mut decoded, scratch)
+        .and_then(|()| encode_elements(chain, &decoded, request.key, scratch, emit));
+    scratch.put(decoded);
+    result
+}
+
+/// Fills `decoded` with the chunk as it will be.
+fn merge_elements(
+    request: &WriteChunk<'_>,
+    supply: &Supply<'_>,
+    decoded: &mut ScratchBuffer,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    let chain = request.chain;
+    if !request.selection.covers(&chain.spec().chunk_shape) {
+        match request.existing {
+            None => chain.fill().write_to(decoded),
+            Some(source) => {
+                check_len(chain, source.len_bytes()).map_err(|error| error.at(request.key))?;
+                let mut stored = scratch.take(0);
+                let result = source.read(0..source.len_bytes(), &mut stored).and_then(|encoded| {
+                    chain.decode(&encoded, decoded, scratch).map_err(|error| error.at(request.key))
+                });
+                scratch.put(stored);
+                result?;
+            }
+        }
+    }
+    Ok(supply.gather(decoded, &request.selection.project(chain.strides()))?)
+}
+
+fn encode_elements(
+    chain: &Chain,
+    decoded: &[u8],
+    key: &str,
+    scratch: &mut Scratch,
+    emit: &mut Emit<'_>,
+) -> Result<(), Error> {
+    if !chain.writes_empty_chunks() && chain.fill().is_all_of(decoded) {
+        return emit(None);
+    }
+    if chain.is_plain() {
+        return emit(Some(decoded));
+    }
+    let mut encoded = scratch.take_vec();
+    let result = chain
+        .encode(decoded, &mut encoded, scratch)
+        .map_err(|error| error.at(key))
+        .and_then(|()| emit(Some(&encoded)));
+    scratch.put_vec(encoded);
+    result
+}
+
+fn write_objects(
+    request: &WriteChunk<'_>,
+    kind: VlenKind,
+    (source, region): (&dyn ObjectSource, &Region),
+    scratch: &mut Scratch,
+    emit: &mut Emit<'_>,
+) -> Result<(), Error> {
+    let chain = request.chain;
+    let fill = chain.fill().element();
+    let assigned = source.collect(region)?;
+    let existing = match request.existing {
+        Some(stored) if !request.selection.covers(&chain.spec().chunk_shape) => {
+            check_len(chain, stored.len_bytes()).map_err(|error| error.at(request.key))?;
+            Some(decode_objects(chain, kind, stored, request.key, scratch)?)
+        }
+        _ => None,
+    };
+    let mut merged: Vec<&[u8]> = match &existing {
+        Some(elements) => (0..chain.element_count()).map(|index| elements.get(index)).collect(),
+        None => vec![fill; chain.element_count()],
+    };
+    let targets = request.selection.project(chain.strides()).flattened();
+    for position in 0..targets.element_count() {
+        let element = (targets.base + targets.axes[0].at(position)).cast_unsigned();
+        merged[element] = assigned.get(position);
+    }
+    if !chain.writes_empty_chunks() && merged.iter().all(|element| *element == fill) {
+        return emit(None);
+    }
+    let mut encoded = scratch.take_vec();
+    let result = chain
+        .encode_elements(kind, merged.into_iter(), &mut encoded, scratch)
+        .map_err(|error: StepError| error.at(request.key))
+        .and_then(|()| emit(Some(&encoded)));
+    scratch.put_vec(encoded);
+    result
+}

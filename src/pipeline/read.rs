@@ -1,0 +1,261 @@
+//! Reading: plan → schedule → get → decode → scatter.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::codec::Scratch;
+use crate::codec::chain::Chain;
+use crate::codec::scratch::ScratchBuffer;
+use crate::codec::sharding::{ShardIndex, Sharding};
+use crate::counters::COUNTERS;
+use crate::error::Error;
+use crate::plan::{DisjointRegions, Selection};
+use crate::scatter::Output;
+use crate::schedule::Work;
+use crate::store::{ByteSource, ChunkStore};
+
+use super::chunk::read_chunk;
+use super::{Destination, ObjectSink, shard};
+
+/// One chunk of a read.
+#[derive(Debug)]
+pub struct ReadTask {
+    /// Its chain.
+    pub chain: Arc<Chain>,
+    /// Which of its elements.
+    pub selection: Selection,
+}
+
+/// Where a whole read goes.
+pub enum ReadTarget {
+    /// Elements of a fixed size.
+    Elements(Output),
+    /// Objects.
+    Objects {
+        /// Who makes them.
+        sink: Box<dyn ObjectSink + Send>,
+        /// Where each chunk's go.
+        regions: DisjointRegions,
+    },
+}
+
+impl ReadTarget {
+    fn regions(&self) -> &DisjointRegions {
+        match self {
+            Self::Elements(output) => output.regions(),
+            Self::Objects { regions, .. } => regions,
+        }
+    }
+
+    fn destination(&self, index: usize) -> Destination<'_> {
+        match self {
+            Self::Elements(output) => Destination::Elements(output.place(index)),
+            Self::Objects { sink, regions } => {
+                Destination::Objects { sink: sink.as_ref(), region: regions.region(index).clone() }
+            }
+        }
+    }
+}
+
+/// A planned read.
+pub struct ReadRequest {
+    tasks: Vec<ReadTask>,
+    target: ReadTarget,
+    present: Vec<AtomicBool>,
+}
+
+impl ReadRequest {
+    /// Pairs chunks with their places.
+    ///
+    /// # Errors
+    /// Different numbers of both.
+    pub fn new(tasks: Vec<ReadTask>, target: ReadTarget) -> Result<Self, Error> {
+        if tasks.len() != target.regions().len() {
+            return Err(Error::Internal("every chunk of a read needs its place".to_owned()));
+        }
+        let present = tasks.iter().map(|_| AtomicBool::new(false)).collect();
+        Ok(Self { tasks, target, present })
+    }
+
+    /// Chunks of the read.
+    #[must_use]
+    pub fn tasks(&self) -> &[ReadTask] {
+        &self.tasks
+    }
+
+    /// Where the chunks go.
+    #[must_use]
+    pub fn regions(&self) -> &DisjointRegions {
+        self.target.regions()
+    }
+
+    /// Whether chunk `index` was found in the store.
+    #[must_use]
+    pub fn is_present(&self, index: usize) -> bool {
+        self.present[index].load(Ordering::Relaxed)
+    }
+
+    /// Decoded size of all chunks in bytes: what the read costs, roughly.
+    #[must_use]
+    pub fn cost_bytes(&self) -> usize {
+        self.tasks.iter().map(|task| task.chain.len_bytes()).fold(0, usize::saturating_add)
+    }
+
+    /// How far the read may spread: not at all where chunks might write the same element.
+    #[must_use]
+    pub fn spread<'w>(&self, work: Work<'w>) -> Work<'w> {
+        if self.regions().is_parallel() { work } else { Work::serial(work.cancel) }
+    }
+
+    /// Reads one chunk whose stored bytes are at hand; `None` where it is missing.
+    ///
+    /// # Errors
+    /// What a codec refuses.
+    pub fn read_one(
+        &self,
+        index: usize,
+        source: Option<&dyn ByteSource>,
+        key: &str,
+        work: Work<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
+        let task = &self.tasks[index];
+        let destination = self.target.destination(index);
+        let selected_bytes = task.selection.element_count().saturating_mul(task.chain.spec().dtype.item_size);
+        let Some(source) = source else {
+            COUNTERS.read.add(0, selected_bytes);
+            return destination.fill(task.chain.fill());
+        };
+        self.present[index].store(true, Ordering::Relaxed);
+        COUNTERS.read.add(usize::try_from(source.len_bytes()).unwrap_or(usize::MAX), selected_bytes);
+        read_chunk(&task.chain, source, &task.selection, destination, key, work, scratch)
+    }
+
+    /// For a shard of which only some inner chunks are needed: its sharding.
+    #[must_use]
+    pub fn partial_shard(&self, index: usize) -> Option<&Arc<Sharding>> {
+        let task = &self.tasks[index];
+        let sharding = task.chain.shard()?;
+        let touched = shard::touched_inner_chunks(&task.chain, &task.selection, self.regions().region(index));
+        (touched < sharding.inner_count()).then_some(sharding)
+    }
+
+    /// The bytes of shard `index` that the read needs.
+    ///
+    /// # Errors
+    /// An index that lies.
+    pub fn shard_ranges(
+        &self,
+        index: usize,
+        shard_index: &ShardIndex,
+        key: &str,
+    ) -> Result<Vec<Range<u64>>, Error> {
+        let task = &self.tasks[index];
+        let Some(sharding) = task.chain.shard() else { return Ok(Vec::new()) };
+        let region = self.regions().region(index);
+        shard::needed_ranges(&task.chain, sharding, shard_index, &task.selection, region, UNKNOWN_LEN)
+            .map_err(|error| error.at(key))
+    }
+
+    /// Reads shard `index` from the parts of it that [`ReadRequest::shard_ranges`] named.
+    ///
+    /// # Errors
+    /// What a codec refuses.
+    pub fn read_shard_parts(
+        &self,
+        index: usize,
+        shard_index: &ShardIndex,
+        segments: &Segments<'_>,
+        key: &str,
+        work: Work<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), Error> {
+        let task = &self.tasks[index];
+        let Some(sharding) = task.chain.shard() else {
+            return Err(Error::Internal("parts of a chunk that is no shard".to_owned()));
+        };
+        let destination = self.target.destination(index);
+        self.present[index].store(true, Ordering::Relaxed);
+        let selected_bytes = task.selection.element_count().saturating_mul(task.chain.spec().dtype.item_size);
+        COUNTERS.read.add(segments.fetched_bytes(), selected_bytes);
+        COUNTERS.add_steps(task.chain.engines());
+        shard::read_inner(
+            &task.chain,
+            sharding,
+            shard_index,
+            segments,
+            &task.selection,
+            &destination,
+            key,
+            work,
+            scratch,
+        )
+    }
+}
+
+/// Length of a shard of which only parts were fetched.
+const UNKNOWN_LEN: u64 = u64::MAX >> 1;
+
+/// Parts of a stored value, fetched one by one.
+#[derive(Debug)]
+pub struct Segments<'a> {
+    /// Offset of the first byte, and the bytes; ascending.
+    parts: Vec<(u64, &'a [u8])>,
+}
+
+impl<'a> Segments<'a> {
+    /// Parts in any order.
+    #[must_use]
+    pub fn new(mut parts: Vec<(u64, &'a [u8])>) -> Self {
+        parts.sort_unstable_by_key(|(start, _)| *start);
+        Self { parts }
+    }
+
+    fn fetched_bytes(&self) -> usize {
+        self.parts.iter().map(|(_, bytes)| bytes.len()).sum()
+    }
+
+    fn part(&self, range: &Range<u64>) -> Result<&'a [u8], Error> {
+        let after = self.parts.partition_point(|(start, _)| *start <= range.start);
+        let found = after.checked_sub(1).map(|at| self.parts[at]).and_then(|(start, bytes)| {
+            let first = usize::try_from(range.start - start).ok()?;
+            let len = usize::try_from(range.end - range.start).ok()?;
+            bytes.get(first..first.checked_add(len)?)
+        });
+        found.ok_or_else(|| Error::Internal(format!("bytes {range:?} of a shard were not fetched")))
+    }
+}
+
+impl ByteSource for Segments<'_> {
+    fn len_bytes(&self) -> u64 {
+        UNKNOWN_LEN
+    }
+
+    fn read<'a>(&'a self, range: Range<u64>, _: &'a mut ScratchBuffer) -> Result<Cow<'a, [u8]>, Error> {
+        self.part(&range).map(Cow::Borrowed)
+    }
+
+    fn read_into(&self, range: Range<u64>, target: &mut [u8]) -> Result<(), Error> {
+        target.copy_from_slice(self.part(&range)?);
+        Ok(())
+    }
+}
+
+/// Reads every chunk from a store of our own.
+///
+/// # Errors
+/// The failure of the first chunk that failed.
+pub fn read(
+    request: &ReadRequest,
+    store: &dyn ChunkStore,
+    work: Work<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    COUNTERS.add_native_requests(request.tasks.len() as u64);
+    let work = request.spread(work);
+    work.for_each(request.tasks.len(), scratch, |index, work, scratch| {
+        store.open(index, &mut |source| request.read_one(index, source, store.key(index), work, scratch))
+    })
+}

@@ -1,0 +1,250 @@
+//! Who works on what: one pool of threads for everything, chunk-level × codec-level concurrency.
+//!
+//! A request runs as a few *lanes*, each of which takes the next chunk when it is done with one; so the
+//! pool schedules lanes, not chunks, and a thousand tiny chunks cost a thousand atomic additions. A chunk
+//! with parallel work of its own (the inner chunks of a shard) opens lanes again, on the same pool: rayon's
+//! stealing keeps the sum at the pool's size, which is the configured maximum. There is one pool in a
+//! process however many arrays and Python threads there are. After a fork the child makes its own.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::codec::Scratch;
+use crate::error::Error;
+use crate::process::PerProcess;
+
+/// Tells running work to stop.
+#[derive(Clone, Debug, Default)]
+pub struct CancelToken(Arc<AtomicBool>);
+
+impl CancelToken {
+    /// Asks the work to stop at the next chunk.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it was asked to stop.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The process's threads and what they keep between requests.
+pub struct Workers {
+    pool: rayon::ThreadPool,
+    max_workers: usize,
+    kept: Mutex<Vec<Scratch>>,
+}
+
+impl std::fmt::Debug for Workers {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Workers").field("max_workers", &self.max_workers).finish_non_exhaustive()
+    }
+}
+
+/// The current pool.
+static CURRENT: PerProcess<Mutex<Option<Arc<Workers>>>> = PerProcess::new(|| Mutex::new(None));
+
+/// To be called in the child after a fork, before anything else here.
+pub fn after_fork_in_child() {
+    CURRENT.forget_in_child();
+}
+
+impl Workers {
+    /// The process's workers, with at most `max_workers` threads. Another number than the last time makes
+    /// a new pool; requests under way keep the one they have.
+    ///
+    /// # Errors
+    /// The system gives no threads.
+    pub fn get(max_workers: usize) -> Result<Arc<Self>, Error> {
+        let mut current = CURRENT.get().lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(workers) = current.as_ref().filter(|workers| workers.max_workers == max_workers) {
+            return Ok(Arc::clone(workers));
+        }
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(max_workers)
+            .thread_name(|index| format!("wazarr-{index}"))
+            .build()
+            .map_err(|error| Error::Internal(format!("could not start {max_workers} threads: {error}")))?;
+        let workers = Arc::new(Self { pool, max_workers, kept: Mutex::new(Vec::new()) });
+        // Dropping the old pool ends its threads once the last request is done with them, without waiting.
+        *current = Some(Arc::clone(&workers));
+        Ok(workers)
+    }
+
+    /// The maximum number of threads.
+    #[must_use]
+    pub fn max_workers(&self) -> usize {
+        self.max_workers
+    }
+
+    /// Runs `job` on the pool, without waiting for it.
+    pub fn spawn(self: &Arc<Self>, job: impl FnOnce() + Send + 'static) {
+        self.pool.spawn(job);
+    }
+
+    /// Lends kept scratch memory to `body`.
+    pub fn with_scratch<T>(&self, body: impl FnOnce(&mut Scratch) -> T) -> T {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut scratch = kept.unwrap_or_default();
+        let result = body(&mut scratch);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nested lanes may hold more scratch for a while than there are threads.
+        if kept.len() < self.max_workers {
+            kept.push(scratch);
+        }
+        result
+    }
+}
+
+/// How a piece of work may spread.
+#[derive(Clone, Copy, Debug)]
+pub struct Work<'a> {
+    /// The pool; `None` keeps everything on the calling thread.
+    pub workers: Option<&'a Workers>,
+    /// Lanes that this piece may open for its parts.
+    pub lanes: usize,
+    /// Lanes that the parts and their own parts may have together.
+    pub max_lanes: usize,
+    /// When to stop.
+    pub cancel: &'a CancelToken,
+}
+
+impl<'a> Work<'a> {
+    /// Work that stays on the calling thread.
+    #[must_use]
+    pub fn serial(cancel: &'a CancelToken) -> Self {
+        Self { workers: None, lanes: 1, max_lanes: 1, cancel }
+    }
+
+    /// Calls `body` for every index below `count`, in up to `lanes` lanes, until one fails.
+    ///
+    /// `body` also gets the work its own parts may spread over: once no chunk is left to start, a lane that
+    /// is still busy may use the threads that fell idle.
+    ///
+    /// # Errors
+    /// The failure with the lowest index among those that happened, or [`Error::Cancelled`]. A panic
+    /// becomes [`Error::Internal`].
+    pub fn for_each<F>(&self, count: usize, scratch: &mut Scratch, body: F) -> Result<(), Error>
+    where
+        F: Fn(usize, Work<'_>, &mut Scratch) -> Result<(), Error> + Sync,
+    {
+        let lanes = self.lanes.min(count).max(1);
+        let next = AtomicUsize::new(0);
+        let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
+        let stop = AtomicBool::new(false);
+        let grain = (count / (lanes * 8)).clamp(1, 16);
+        let lane = |scratch: &mut Scratch| {
+            while !stop.load(Ordering::Relaxed) {
+                let first = next.fetch_add(grain, Ordering::Relaxed);
+                if first >= count {
+                    return;
+                }
+                for index in first..(first + grain).min(count) {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let result = if self.cancel.is_cancelled() {
+                        Err(Error::Cancelled)
+                    } else {
+                        // Towards the end other lanes fall idle: their threads help with what is left.
+                        let spread = if count - index < lanes || lanes == 1 {
+                            self.max_lanes
+                        } else {
+                            self.max_lanes / lanes
+                        };
+                        let work = Work { lanes: spread.max(1), max_lanes: spread.max(1), ..*self };
+                        guarded(|| body(index, work, scratch))
+                    };
+                    if let Err(error) = result {
+                        stop.store(true, Ordering::Relaxed);
+                        let mut slot = failure.lock().unwrap_or_else(PoisonError::into_inner);
+                        if slot.as_ref().is_none_or(|(lowest, _)| index < *lowest) {
+                            *slot = Some((index, error));
+                        }
+                        return;
+                    }
+                }
+            }
+        };
+        match self.workers {
+            Some(workers) if lanes > 1 => workers.pool.scope(|scope| {
+                for _ in 1..lanes {
+                    scope.spawn(|_| workers.with_scratch(&lane));
+                }
+                lane(scratch);
+            }),
+            _ => lane(scratch),
+        }
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Runs `body`, turning a panic into an error: none may cross into Python.
+///
+/// # Errors
+/// What `body` answers, or [`Error::Internal`].
+pub fn guarded<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
+        let what = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "unknown".to_owned());
+        Err(Error::Internal(format!("a panic: {what}")))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_index_runs_once_and_the_first_failure_wins() {
+        let workers = Workers::get(3).unwrap();
+        let cancel = CancelToken::default();
+        let work = Work { workers: Some(&workers), lanes: 3, max_lanes: 3, cancel: &cancel };
+        let seen: Vec<AtomicUsize> = (0..1000).map(|_| AtomicUsize::new(0)).collect();
+        work.for_each(1000, &mut Scratch::default(), |index, _, _| {
+            seen[index].fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        })
+        .unwrap();
+        assert!(seen.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+        let failed = work.for_each(10, &mut Scratch::default(), |index, _, _| {
+            if index < 3 { Ok(()) } else { Err(Error::Internal(index.to_string())) }
+        });
+        assert!(matches!(failed, Err(Error::Internal(_))));
+    }
+
+    #[test]
+    fn panics_and_cancellation_are_errors() {
+        let cancel = CancelToken::default();
+        let work = Work::serial(&cancel);
+        let failed = work.for_each(1, &mut Scratch::default(), |_, _, _| panic!("no"));
+        assert!(matches!(failed, Err(Error::Internal(text)) if text.contains("no")));
+        cancel.cancel();
+        assert!(matches!(work.for_each(1, &mut Scratch::default(), |_, _, _| Ok(())), Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn work_nests() {
+        let workers = Workers::get(2).unwrap();
+        let cancel = CancelToken::default();
+        let work = Work { workers: Some(&workers), lanes: 2, max_lanes: 2, cancel: &cancel };
+        let total = AtomicUsize::new(0);
+        work.for_each(3, &mut Scratch::default(), |_, inner, scratch| {
+            inner.for_each(100, scratch, |_, _, _| {
+                total.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            })
+        })
+        .unwrap();
+        assert_eq!(total.load(Ordering::Relaxed), 300);
+    }
+}

@@ -1,0 +1,277 @@
+//! Chunks as files below a folder: zarr's `LocalStore`.
+//!
+//! A value is replaced as a whole: written to a file of its own, hidden and with a name that is no chunk
+//! key, then moved over the old one. A process that dies at any moment leaves the old value or the new.
+//! (Against a power cut nothing is promised: nothing is flushed to the disk before the move.) On Linux the
+//! two files change places (`RENAME_EXCHANGE`) and the old one is removed: a rename *over* a file makes
+//! ext4 flush the new data at once, which costs several times the write. Where the exchange is not
+//! supported a plain rename serves.
+#![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "renameat2 has no safe wrapper in std"))]
+
+use std::borrow::Cow;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{ByteSource, ChunkStore};
+use crate::codec::scratch::ScratchBuffer;
+use crate::error::Error;
+
+/// Tells the temporary files of one process apart.
+static NEXT_TEMPORARY: AtomicU64 = AtomicU64::new(0);
+
+/// The chunks of one batch below a folder.
+#[derive(Debug)]
+pub struct FilesystemBatch {
+    root: PathBuf,
+    keys: Vec<String>,
+}
+
+impl FilesystemBatch {
+    /// Chunks with these keys below `root`.
+    #[must_use]
+    pub fn new(root: PathBuf, keys: Vec<String>) -> Self {
+        Self { root, keys }
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn keys(&self) -> &[String] {
+        &self.keys
+    }
+
+    fn path(&self, index: usize) -> PathBuf {
+        self.root.join(&self.keys[index])
+    }
+
+    fn fault(&self, index: usize, operation: &'static str, source: io::Error) -> Error {
+        Error::Store {
+            chunk_key: self.keys[index].clone(),
+            operation,
+            location: self.path(index).display().to_string(),
+            source,
+        }
+    }
+}
+
+/// Whether this failure means that there is no such value, as zarr-python's `LocalStore` takes it.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory)
+}
+
+impl ChunkStore for FilesystemBatch {
+    fn key(&self, index: usize) -> &str {
+        &self.keys[index]
+    }
+
+    fn open(
+        &self,
+        index: usize,
+        body: &mut dyn FnMut(Option<&dyn ByteSource>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let path = self.path(index);
+        let opened = File::open(&path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+        match opened {
+            Ok((_, metadata)) if metadata.is_dir() => body(None),
+            Ok((file, metadata)) => {
+                let key = &self.keys[index];
+                body(Some(&OpenFile { file, len_bytes: metadata.len(), key, path: &path }))
+            }
+            Err(error) if is_missing(&error) => body(None),
+            Err(error) => Err(self.fault(index, "get", error)),
+        }
+    }
+
+    fn put(&self, index: usize, encoded: Option<&[u8]>) -> Result<(), Error> {
+        let path = self.path(index);
+        match encoded {
+            Some(bytes) => replace(&path, bytes).map_err(|error| self.fault(index, "set", error)),
+            None => remove(&path).map_err(|error| self.fault(index, "delete", error)),
+        }
+    }
+}
+
+/// An open file. A writer that replaces it does not change what is read from here.
+struct OpenFile<'a> {
+    file: File,
+    len_bytes: u64,
+    key: &'a str,
+    path: &'a Path,
+}
+
+impl ByteSource for OpenFile<'_> {
+    fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    fn read<'a>(&'a self, range: Range<u64>, buffer: &'a mut ScratchBuffer) -> Result<Cow<'a, [u8]>, Error> {
+        let len = usize::try_from(range.end - range.start)
+            .map_err(|_| Error::Internal(format!("bytes {range:?} do not fit in memory")))?;
+        buffer.set_len(len);
+        self.read_into(range, buffer)?;
+        Ok(Cow::Borrowed(buffer))
+    }
+
+    fn read_into(&self, range: Range<u64>, target: &mut [u8]) -> Result<(), Error> {
+        read_exact_at(&self.file, target, range.start).map_err(|source| Error::Store {
+            chunk_key: self.key.to_owned(),
+            operation: "get",
+            location: self.path.display().to_string(),
+            source,
+        })
+    }
+}
+
+#[cfg(unix)]
+fn read_exact_at(file: &File, target: &mut [u8], offset: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, target, offset)
+}
+
+#[cfg(windows)]
+fn read_exact_at(file: &File, mut target: &mut [u8], mut offset: u64) -> io::Result<()> {
+    while !target.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, target, offset) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                target = &mut target[count..];
+                offset += count as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// A hidden name beside `path` that no chunk has: it starts with a dot and ends like zarr-python's own.
+fn temporary_path(path: &Path) -> PathBuf {
+    let number = NEXT_TEMPORARY.fetch_add(1, Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}-{number}.partial", std::process::id()))
+}
+
+/// Replaces the file at `path`, or makes it, folders included.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let temporary = temporary_path(path);
+    let create = || OpenOptions::new().write(true).create_new(true).open(&temporary);
+    let mut file = match create() {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
+            }
+            create()?
+        }
+        other => other?,
+    };
+    let written = file.write_all(bytes).and_then(|()| {
+        drop(file);
+        move_over(&temporary, path)
+    });
+    if written.is_err() {
+        // Best effort: the error that matters is the one above.
+        let _ = fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Moves `temporary` to `path`; whatever file was there is gone afterwards.
+fn move_over(temporary: &Path, path: &Path) -> io::Result<()> {
+    if exchange(temporary, path).is_err() {
+        // Nothing there yet, or no such system call here.
+        return fs::rename(temporary, path);
+    }
+    match fs::remove_file(temporary) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            // It was a folder that changed places: it goes back, as if a rename had refused.
+            exchange(temporary, path)?;
+            Err(if error.kind() == ErrorKind::PermissionDenied {
+                error
+            } else {
+                ErrorKind::IsADirectory.into()
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Lets two directory entries change places.
+#[cfg(target_os = "linux")]
+fn exchange(first: &Path, second: &Path) -> io::Result<()> {
+    use std::ffi::CString;
+    use std::os::unix::ffi::OsStrExt;
+    let first = CString::new(first.as_os_str().as_bytes())?;
+    let second = CString::new(second.as_os_str().as_bytes())?;
+    // SAFETY: both are C strings that outlive the call, which keeps no pointer.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            first.as_ptr(),
+            libc::AT_FDCWD,
+            second.as_ptr(),
+            libc::RENAME_EXCHANGE,
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn exchange(_: &Path, _: &Path) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
+}
+
+/// Removes a value; one that is not there counts as removed. A folder goes with all that is in it, as in
+/// zarr-python.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => {
+            if fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+                fs::remove_dir_all(path)
+            } else {
+                Err(error)
+            }
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(batch: &FilesystemBatch, index: usize) -> Option<Vec<u8>> {
+        let mut found = None;
+        batch
+            .open(index, &mut |source| {
+                found = source.map(|source| {
+                    let mut buffer = ScratchBuffer::default();
+                    source.read(0..source.len_bytes(), &mut buffer).unwrap().into_owned()
+                });
+                Ok(())
+            })
+            .unwrap();
+        found
+    }
+
+    #[test]
+    fn values_are_made_replaced_and_removed() {
+        let root = std::env::temp_dir().join(format!("wazarr-filesystem-{}", std::process::id()));
+        let keys = ["a/c/0/0", "a/c/0", "a/c/0/0/x"].map(String::from).to_vec();
+        let batch = FilesystemBatch::new(root.clone(), keys);
+        assert_eq!(read(&batch, 0), None);
+        batch.put(0, None).unwrap();
+        batch.put(0, Some(b"old")).unwrap();
+        batch.put(0, Some(b"newer")).unwrap();
+        assert_eq!(read(&batch, 0).as_deref(), Some(b"newer".as_slice()));
+        assert_eq!(read(&batch, 1), None, "a folder is no value");
+        assert_eq!(read(&batch, 2), None, "nothing lies below a value");
+        assert_eq!(fs::read_dir(root.join("a/c/0")).unwrap().count(), 1, "nothing is left beside the value");
+        assert!(batch.put(1, Some(b"x")).is_err(), "a folder is not replaced");
+        batch.put(0, None).unwrap();
+        assert_eq!(read(&batch, 0), None);
+        fs::remove_dir_all(root).unwrap();
+    }
+}

@@ -1,0 +1,5 @@
+//! Integration tests of the engine without Python, as one binary.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod codec_vectors;
+mod filters;
