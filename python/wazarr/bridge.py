@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
 from wazarr import config
-from wazarr.jobs import finished
+from wazarr.jobs import ended
 from wazarr.stores import StorePath
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
         if inline:
             job.feed(index, array, None)
         else:
-            await finished(job, lambda notify: job.feed(index, array, notify))
+            await ended(job, lambda notify: job.feed(index, array, notify))
 
     await for_each(len(batch), config.store_concurrency(), body)
 
@@ -106,7 +106,7 @@ async def _read_part_of_shard(
         # Deleted between the two requests: as zarr-python has it, the shard is missing.
         job.feed(index, None, None)
         return
-    await finished(job, lambda notify: job.feed_parts(index, shard_index, parts, notify))
+    await ended(job, lambda notify: job.feed_parts(index, shard_index, parts, notify))
 
 
 async def _fetch_ranges(
@@ -186,7 +186,7 @@ async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> None
         if inline:
             job.encode(index, existing, None)
         else:
-            await finished(job, lambda notify: job.encode(index, existing, notify))
+            await ended(job, lambda notify: job.encode(index, existing, notify))
         encoded = job.take(index)
         if encoded is None:
             await setter.delete()
@@ -194,7 +194,7 @@ async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> None
             await setter.set(spec.prototype.buffer.from_array_like(encoded))
 
     # Held from the first read to the last write, so that no update in between is lost.
-    await finished(job, job.hold)
+    await ended(job, job.hold)
     try:
         await for_each(len(batch), config.store_concurrency(), body)
     finally:

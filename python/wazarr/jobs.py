@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+import contextlib
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wazarr import interrupt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
-__all__ = ["finished"]
+__all__ = ["ended", "watched"]
 
 
 class Cancellable(Protocol):
@@ -31,7 +32,7 @@ def _resolve(future: asyncio.Future[None], error: BaseException | None) -> None:
         future.set_exception(error)
 
 
-async def finished(
+async def ended(
     job: Cancellable, start: Callable[[Callable[[BaseException | None], None]], object]
 ) -> None:
     """Start native work and wait for its end without blocking the event loop.
@@ -39,8 +40,8 @@ async def finished(
     Parameters
     ----------
     job : _native.ReadJob or _native.WriteJob
-        Asked to stop if the task is cancelled or its caller leaves; even then this returns only once
-        the engine has let go of the caller's memory.
+        Asked to stop if the task is cancelled; even then this returns only once the engine has let go
+        of the caller's memory.
     start : callable
         Starts the work; gets the function to call at its end.
     """
@@ -55,20 +56,38 @@ async def finished(
             return
 
     start(notify)
-    stop_watching = interrupt.watch(loop, job.cancel)
     try:
         await asyncio.shield(future)
     except asyncio.CancelledError:
         job.cancel()
         while not future.done():
-            try:
+            # A further cancellation does not end the wait, and the work's own failure is nobody's news.
+            with contextlib.suppress(asyncio.CancelledError, Exception):
                 await asyncio.shield(future)
-            except asyncio.CancelledError:  # noqa: PERF203 - cancelled once more: the wait goes on
-                continue
-            except Exception:  # noqa: BLE001 - the cancellation is what the caller hears of
-                break
         if not future.cancelled():
             future.exception()
         raise
+
+
+async def watched(job: Cancellable, work: Coroutine[Any, Any, None]) -> None:
+    """Await work in this task, and cancel it if the caller leaves (`wazarr.interrupt`).
+
+    Parameters
+    ----------
+    job : _native.ReadJob or _native.WriteJob
+        Asked to stop then.
+    work : coroutine
+        What to await.
+    """
+    task = asyncio.current_task()
+
+    def cancel() -> None:
+        job.cancel()
+        if task is not None:
+            task.cancel()
+
+    stop = interrupt.watch(asyncio.get_running_loop(), cancel)
+    try:
+        await work
     finally:
-        stop_watching()
+        stop()

@@ -8,7 +8,8 @@ while the event loop is free; stores that only Python can speak to are fed throu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -27,7 +28,7 @@ from zarr.core.config import config as zarr_config
 from wazarr import _native, bridge, config, fallback, stores
 from wazarr.codecs import BoundChain, bind
 from wazarr.errors import UnsupportedError
-from wazarr.jobs import finished
+from wazarr.jobs import ended, watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -187,19 +188,18 @@ class CodecPipeline(ZarrCodecPipeline):
         list of NDBuffer or None
             In the same order.
         """
-        chunks = list(chunk_bytes_and_specs)
-        decoded: list[NDBuffer | None] = []
-        for buffer, spec in chunks:
-            if buffer is None:
-                decoded.append(None)
-                continue
-            out = spec.prototype.nd_buffer.empty(
-                shape=spec.shape, dtype=spec.dtype.to_native_dtype(), order=spec.order
-            )
-            whole = tuple(slice(0, length) for length in spec.shape)
-            await self.read([(_Given(buffer), spec, whole, whole, True)], out)
-            decoded.append(out)
-        return decoded
+        return await asyncio.gather(
+            *(self._decode_one(buffer, spec) for buffer, spec in list(chunk_bytes_and_specs))
+        )
+
+    async def _decode_one(self, buffer: Buffer | None, spec: ArraySpec) -> NDBuffer | None:
+        if buffer is None:
+            return None
+        dtype = spec.dtype.to_native_dtype()
+        out = spec.prototype.nd_buffer.empty(shape=spec.shape, dtype=dtype, order=spec.order)
+        whole = tuple(slice(0, length) for length in spec.shape)
+        await self.read([(_Given(buffer), spec, whole, whole, True)], out)
+        return out
 
     async def encode(
         self, chunk_arrays_and_specs: Iterable[tuple[NDBuffer | None, ArraySpec]]
@@ -216,17 +216,19 @@ class CodecPipeline(ZarrCodecPipeline):
         list of Buffer or None
             In the same order; None also for a shard of which no inner chunk is stored.
         """
-        encoded: list[Buffer | None] = []
-        for chunk, spec in list(chunk_arrays_and_specs):
-            if chunk is None:
-                encoded.append(None)
-                continue
-            taker = _Taken()
-            whole = tuple(slice(0, length) for length in spec.shape)
-            keeps_empty = _with_empty_chunks(spec) if self._writes_even_empty else spec
-            await self.write([(taker, keeps_empty, whole, whole, True)], chunk)
-            encoded.append(taker.buffer)
-        return encoded
+        return await asyncio.gather(
+            *(self._encode_one(chunk, spec) for chunk, spec in list(chunk_arrays_and_specs))
+        )
+
+    async def _encode_one(self, chunk: NDBuffer | None, spec: ArraySpec) -> Buffer | None:
+        if chunk is None:
+            return None
+        if self._writes_even_empty:
+            spec = replace(spec, config=replace(spec.config, write_empty_chunks=True))
+        taker = _Taken()
+        whole = tuple(slice(0, length) for length in spec.shape)
+        await self.write([(taker, spec, whole, whole, True)], chunk)
+        return taker.buffer
 
     @property
     def _writes_even_empty(self) -> bool:
@@ -278,11 +280,11 @@ class CodecPipeline(ZarrCodecPipeline):
         )
         target.note_fallbacks(store, place)
         if place is None:
-            await bridge.read(job, batch)
+            await watched(job, bridge.read(job, batch))
         elif job.is_short:
             job.run()
         else:
-            await finished(job, job.start)
+            await watched(job, ended(job, job.start))
         target.finish()
         return job.statuses(_PRESENT, _MISSING)
 
@@ -329,9 +331,9 @@ class CodecPipeline(ZarrCodecPipeline):
         )
         origin.note_fallbacks(store, place)
         if place is None:
-            await bridge.write(job, batch)
+            await watched(job, bridge.write(job, batch))
         elif not (job.is_short and job.run()):
-            await finished(job, job.start)
+            await watched(job, ended(job, job.start))
 
     # --- binding ---------------------------------------------------------------------------------------
 
@@ -395,12 +397,6 @@ class _Taken:
 
     async def delete(self) -> None:
         self.buffer = None
-
-
-def _with_empty_chunks(spec: ArraySpec) -> ArraySpec:
-    from dataclasses import replace
-
-    return replace(spec, config=replace(spec.config, write_empty_chunks=True))
 
 
 def _whole_fallback(pipeline: CodecPipeline) -> BatchedCodecPipeline:

@@ -1,0 +1,1 @@
+"""Acceptance tests of the pipeline, written against zarr-python's behaviour only."""

@@ -1,0 +1,1 @@
+"""One table of operations, run under the default pipeline and under ours."""

@@ -1,0 +1,39 @@
+"""The table, twice: as users run it, and with everything broken that native work must not touch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conformance.operations import OPERATIONS
+from tests.conformance.runner import Operation, check
+from tests.pipelines import SUBJECT_IS_WAZARR
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+NATIVE_OPERATIONS = [operation for operation in OPERATIONS if operation.is_fully_native]
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+def test_operation(operation: Operation, tmp_path: Path) -> None:
+    """Values, errors, bytes and engine are as under the default pipeline, or better."""
+    check(operation, tmp_path)
+
+
+@pytest.mark.skipif(not SUBJECT_IS_WAZARR, reason="would break the pipeline in our role as well")
+@pytest.mark.parametrize("operation", NATIVE_OPERATIONS, ids=lambda operation: operation.name)
+def test_operation_without_python_engines(operation: Operation, tmp_path: Path) -> None:
+    """Native operations need nothing of zarr-python's pipelines, codecs and stores."""
+    check(operation, tmp_path, is_sabotaged=True)
+
+
+def test_table_is_broad() -> None:
+    """The table keeps its promised size, and no two rows share a name."""
+    names = Counter(operation.name for operation in OPERATIONS)
+    assert len(names) >= 250
+    assert [name for name, count in names.items() if count > 1] == []

@@ -1,0 +1,1 @@
+"""The long differential fuzz (`make fuzz`)."""
