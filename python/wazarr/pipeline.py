@@ -418,7 +418,9 @@ async def _open_store(batch: Batch) -> tuple[Any, tuple[str, Any] | None]:
     place = stores.native_place(store)
     if place is not None and not store._is_open:
         await store._ensure_open()
-    if place is not None and any(entry[0].store is not store for entry in batch if hasattr(entry[0], "store")):
+    if place is not None and any(
+        entry[0].store is not store for entry in batch if hasattr(entry[0], "store")
+    ):
         return store, None
     return store, place
 
