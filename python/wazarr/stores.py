@@ -57,6 +57,4 @@ def name_of(store: object, place: tuple[str, Any] | None) -> str:
 def describe(store: object) -> str:
     """Return the class of a store, for messages."""
     cls = type(store)
-    return f"{cls.__module__.removeprefix('zarr.storage.')}.{cls.__qualname__}".removeprefix(
-        "builtins."
-    )
+    return f"{cls.__module__.removeprefix('zarr.storage.')}.{cls.__qualname__}".removeprefix("builtins.")

@@ -19,6 +19,7 @@ use crate::codec::sharding::{IndexLocation, ShardIndex};
 use crate::counters::COUNTERS;
 use crate::error::Error;
 use crate::pipeline::read::{self, ReadRequest, ReadTarget, ReadTask, Segments};
+use crate::pipeline::survey::{Fetch, Survey};
 use crate::plan::DisjointRegions;
 use crate::scatter::Output;
 use crate::schedule::CancelToken;
@@ -124,6 +125,22 @@ impl ReadJob {
     /// Number of chunks.
     fn __len__(&self) -> usize {
         self.work.request.tasks().len()
+    }
+
+    /// What the read would touch: inner chunks, ranges, elements, bytes decoded, bytes to fetch.
+    fn survey(&self, py: Python<'_>) -> (usize, usize, usize, Option<usize>, Option<usize>) {
+        let fetch = match self.work.backend {
+            Backend::Fed(_) => Fetch::Values,
+            Backend::Filesystem(_) | Backend::Memory(_) => Fetch::Parts,
+        };
+        let survey = py.detach(|| Survey::of(&self.work.request, fetch));
+        (
+            survey.inner_chunks,
+            survey.ranges,
+            survey.elements,
+            (!survey.has_variable).then_some(survey.decoded_bytes),
+            (!survey.has_unknown).then_some(survey.encoded_bytes),
+        )
     }
 
     /// Reads everything on this thread, without the interpreter lock.
