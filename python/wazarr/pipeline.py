@@ -326,7 +326,7 @@ class CodecPipeline(ZarrCodecPipeline):
             path_type=stores.StorePath,
             kind=place,
             make_buffer=batch[0][1].prototype.buffer.from_array_like,
-            store_name=stores.name_of(store, place),
+            store_name=None if store is None else stores.name_of(store, place),
             limits=config.limits(),
         )
         origin.note_fallbacks(store, place)
