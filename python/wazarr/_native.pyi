@@ -355,7 +355,7 @@ def plan_write(
     path_type: type,
     kind: tuple[str, Any] | None,
     make_buffer: Callable[[NDArray[np.uint8]], object] | None,
-    store_name: str,
+    store_name: str | None,
     limits: tuple[int, int],
 ) -> WriteJob | None:
     """Plan a write.
@@ -368,7 +368,7 @@ def plan_write(
         The values, or a single one without axes. Kept alive by the job; nobody may change it meanwhile.
     make_buffer : callable or None
         Makes zarr's `Buffer` of an array that it may keep; for ``"memory"``.
-    store_name : str
+    store_name : str or None
         Chunk locks go by this and the chunk's key.
 
     Returns

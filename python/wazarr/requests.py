@@ -122,7 +122,7 @@ class WriteOrigin(Request):
                 path_type=stores.StorePath,
                 kind=place,
                 make_buffer=self._batch[0][1].prototype.buffer.from_array_like,
-                store_name=stores.name_of(store, place),
+                store_name=None if store is None else stores.name_of(store, place),
                 limits=config.limits(),
             )
 
