@@ -92,7 +92,7 @@ $(WHEELS)/.built-$(PROFILE): $(SOURCES) | toolchain .venv/.dependencies
 .PHONY: dev
 dev: $(INSTALLED)  ## Make both environments and install the native build into them
 	@for venv in $(VENVS); do \
-		$$venv/bin/python -c 'import sys, wazarr, zarr; print("$$venv: Python", sys.version.split()[0], "zarr", zarr.__version__, "wazarr", wazarr.__version__)'; \
+		$$venv/bin/python -c 'import sys, wazarr, zarr; print(sys.argv[1], "has Python", sys.version.split()[0], "zarr", zarr.__version__, "wazarr", wazarr.__version__)' $$venv; \
 	done
 
 # --- showing -------------------------------------------------------------------------------------
