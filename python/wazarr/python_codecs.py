@@ -52,9 +52,17 @@ def _close_loops() -> None:
 
 atexit.register(_close_loops)
 
+_inherited_loops: list[asyncio.AbstractEventLoop] = []
+
+
+def _after_fork_in_child() -> None:
+    """Let go of the parent's loops, but keep them: closing one would change the selector that both share."""
+    _inherited_loops.extend(_idle_loops)
+    _idle_loops.clear()
+
+
 if hasattr(os, "register_at_fork"):
-    # The child shares the parent's selectors: it makes loops of its own.
-    os.register_at_fork(after_in_child=_idle_loops.clear)
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _depth(cls: type, name: str) -> int:
