@@ -6,6 +6,7 @@ own methods, and is read through them (`wazarr.bridge`).
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from zarr.storage import LocalStore, MemoryStore, StorePath
@@ -43,19 +44,17 @@ def native_place(store: Store) -> tuple[str, Any] | None:
 
 
 def name_of(store: object, place: tuple[str, Any] | None) -> str:
-    """Return a name that two stores share if and only if they hold the same values, as far as we know.
+    """Return what to put before a chunk's key so that the same chunk has the same name everywhere.
 
-    Chunk locks go by it.
+    Chunk locks go by it. Two stores on one folder, or on folders inside one another, agree.
     """
     if place is None:
         return f"object {id(store)}"
     kind, where = place
-    return f"{kind} {where}" if kind == "local" else f"{kind} {id(where)}"
+    return os.path.abspath(where) if kind == "local" else f"{kind} {id(where)}"  # noqa: PTH100 - Path.resolve touches the disk
 
 
 def describe(store: object) -> str:
     """Return the class of a store, for messages."""
     cls = type(store)
-    return f"{cls.__module__.removeprefix('zarr.storage.')}.{cls.__qualname__}".removeprefix(
-        "builtins."
-    )
+    return f"{cls.__module__.removeprefix('zarr.storage.')}.{cls.__qualname__}".removeprefix("builtins.")

@@ -62,7 +62,7 @@ const SHORT_PLAIN_WRITE_BYTES: usize = 256 << 10;
 /// And of at most this many chunks.
 const SHORT_WRITE_CHUNKS: usize = 8;
 
-/// Reads a batch and plans it.
+/// Reads a batch and plans it; `None` where not every chunk is in `store`.
 #[pyfunction]
 #[pyo3(signature = (batch, value, drop_axes, bind, *, store, path_type, kind, make_buffer, store_name, limits))]
 #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
@@ -77,11 +77,13 @@ pub(crate) fn plan_write(
     make_buffer: Option<Py<PyAny>>,
     store_name: &str,
     limits: Limits,
-) -> PyResult<WriteJob> {
+) -> PyResult<Option<WriteJob>> {
     let view = memory::view(value, false)?;
     let caller = Caller { shape: &view.shape, strides: &view.strides, drop_axes: &drop_axes };
     let store = store.as_ref().map(|store| (store, path_type));
-    let Batch { entries, keys } = read_batch(batch, &caller, bind, store, Flow::Write)?;
+    let Some(Batch { entries, keys }) = read_batch(batch, &caller, bind, store, Flow::Write)? else {
+        return Ok(None);
+    };
     let vlen = entries.iter().find_map(|entry| entry.chain.vlen_inside());
     let mut tasks = Vec::with_capacity(entries.len());
     for entry in entries {
@@ -107,7 +109,8 @@ pub(crate) fn plan_write(
         None => WriteSource::Elements(view.memory),
     };
     let hasher = HASHER.get();
-    let names: Vec<ChunkName> = keys.iter().map(|key| hasher.hash_one((store_name, key))).collect();
+    let names: Vec<ChunkName> =
+        keys.iter().map(|key| hasher.hash_one(format!("{store_name}/{key}"))).collect();
     let mut distinct = names.clone();
     distinct.sort_unstable();
     distinct.dedup();
@@ -128,14 +131,14 @@ pub(crate) fn plan_write(
         backend: Backend::new(kind, keys, make_buffer)?,
         _value: value.clone().into_any().unbind(),
     });
-    Ok(WriteJob {
+    Ok(Some(WriteJob {
         work,
         limits,
         cancel: CancelToken::default(),
         is_short,
         names: distinct,
         held: Arc::new(Mutex::new(None)),
-    })
+    }))
 }
 
 #[pymethods]

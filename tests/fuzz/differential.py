@@ -1,6 +1,6 @@
 """Differential fuzz: random arrays and selections against numpy and the default pipeline.
 
-    python -m tests.fuzz.differential --operations 300000 --seed 1 --jobs 2
+    python tests/fuzz/differential.py --operations 300000 --seed 1 --jobs 2
 
 Prints the seed and how many operations fell on each codec, data type, selection kind and store.
 A failing program is shrunk, printed, and written to `--failures` as JSON; moved to
@@ -23,8 +23,13 @@ from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
+if not __package__:  # started as a script: `tests` is a package of the folder above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-def fuzz(seed: int, operations: int, failures: Path, oracle_share: float) -> tuple[Counter[str], int]:
+
+def fuzz(
+    seed: int, operations: int, failures: Path, oracle_share: float
+) -> tuple[Counter[str], int]:
     """Run programs drawn from `seed` until `operations` steps are done; return counts, failures."""
     warnings.simplefilter("ignore")
     from tests.fuzz.program import execute, failure_of, generate, shrink
@@ -83,12 +88,18 @@ def _print_counts(counts: Counter[str]) -> None:
 
 def main() -> int:
     """Parse the command line, fuzz in `--jobs` processes, and sum up."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--operations", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=None, help="default: drawn, and printed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--failures", type=Path, default=Path("build/fuzz"), help="folder for reproducers")
-    parser.add_argument("--oracle-share", type=float, default=0.2, help="share also run by the default pipeline")
+    parser.add_argument(
+        "--failures", type=Path, default=Path("build/fuzz"), help="folder for reproducers"
+    )
+    parser.add_argument(
+        "--oracle-share", type=float, default=0.2, help="share also run by the default pipeline"
+    )
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     sys.stdout.write(f"seed {seed}, {options.operations} operations, {options.jobs} jobs\n")

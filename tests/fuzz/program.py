@@ -5,13 +5,14 @@ it and compares each step with numpy, and for a share of the programs with zarr-
 pipeline as well. `shrink` takes steps away as long as the failure stays.
 """
 
+# ruff: noqa: E501 - a row of a table stays on one line
+
 from __future__ import annotations
 
 import itertools
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from tests.conformance.values import WORDS, bits, records
 from tests.pipelines import ORACLE_PATH, SUBJECT_IS_WAZARR, SUBJECT_PATH, ZARR_VERSION, pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
 Json = dict[str, Any]
@@ -219,7 +221,9 @@ def _generate_step(random: Random, array: Json, shape: tuple[int, ...], *, may_g
         index = shape[dimension] + random.randint(0, 3)
         selection: list[Any] = [["s", None, None, None]] * dimension + [index]
         return {"do": "refuse", "selection": selection}
-    kind = random.choice(("basic", "basic", "basic", "orthogonal", "orthogonal", "coordinates", "mask", "blocks"))
+    kind = random.choice(
+        ("basic", "basic", "basic", "orthogonal", "orthogonal", "coordinates", "mask", "blocks")
+    )
     if not shape:
         kind = "basic"
     if 0 in shape and (kind != "orthogonal" or ZARR_VERSION < (3, 2)):
@@ -228,7 +232,7 @@ def _generate_step(random: Random, array: Json, shape: tuple[int, ...], *, may_g
     has_broken_shards = ZARR_VERSION < (3, 2) and (array["has_oracle"] or not SUBJECT_IS_WAZARR)
     if is_write and array["shards"] and kind in ("orthogonal", "coordinates", "mask"):
         kind = "basic" if has_broken_shards else kind
-    step = {
+    step: Json = {
         "do": "write" if is_write else "read",
         "kind": kind,
         "selection": _generate_selection(random, kind, array, shape, is_write=is_write),
@@ -281,7 +285,8 @@ def _generate_selection(
     if kind == "mask":
         return [["mask", _seed(random), random.choice((0.0, 0.1, 0.5, 1.0))]]
     grid = [
-        -(-extent // chunk) for extent, chunk in zip(shape, array["shards"] or array["chunks"], strict=True)
+        -(-extent // chunk)
+        for extent, chunk in zip(shape, array["shards"] or array["chunks"], strict=True)
     ]
     return [
         random.randrange(count) if random.random() < 0.6
@@ -402,7 +407,9 @@ def _selection(step: Json, shape: tuple[int, ...]) -> Any:
     return tuple(_decoded(item) for item in items)
 
 
-def _numpy_selection(step: Json, array: Json, shape: tuple[int, ...]) -> tuple[Any, tuple[int, ...] | None]:
+def _numpy_selection(
+    step: Json, array: Json, shape: tuple[int, ...]
+) -> tuple[Any, tuple[int, ...] | None]:
     """Return numpy's form of the selection, and for outer products the shape after dropping."""
     selection = _selection(step, shape)
     match step["kind"]:
@@ -426,7 +433,9 @@ def _numpy_selection(step: Json, array: Json, shape: tuple[int, ...]) -> tuple[A
             chunks = array["shards"] or array["chunks"]
             slices = []
             for item, chunk in zip(selection, chunks, strict=True):
-                first, last = (item.start, item.stop) if isinstance(item, slice) else (item, item + 1)
+                first, last = (
+                    (item.start, item.stop) if isinstance(item, slice) else (item, item + 1)
+                )
                 slices.append(slice(first * chunk, max(first, last) * chunk))
             return tuple(slices), None
     return selection, None
@@ -524,14 +533,15 @@ class Target:
             filters = () if filters is None else (filters,)
             arguments["filters"] = (v3.TransposeCodec(order=order), *filters)
         if about["shards"]:
-            arguments["shards"] = (
-                {"shape": tuple(about["shards"]), "index_location": about["index_location"]}
-            )
+            arguments["shards"] = {
+                "shape": tuple(about["shards"]),
+                "index_location": about["index_location"],
+            }
         if about["zarr_format"] == 2:
             arguments["order"] = about["order"]
         with pipeline(self.path, **self._config()):
             self.array = zarr.create_array(
-                STORE_KINDS[about["store"]].open(self.location, False),  # noqa: FBT003 - Opener
+                STORE_KINDS[about["store"]].open(self.location, False),
                 shape=tuple(about["shape"]),
                 chunks=tuple(about["chunks"]),
                 dtype=_zarr_dtype(about["dtype"]),
@@ -551,7 +561,7 @@ class Target:
         """Open store and array anew."""
         about = self.description
         with pipeline(self.path, **self._config()):
-            store = STORE_KINDS[about["store"]].open(self.location, False)  # noqa: FBT003 - Opener
+            store = STORE_KINDS[about["store"]].open(self.location, False)
             self.array = zarr.open_array(store, mode="r+", zarr_format=about["zarr_format"])
 
 
@@ -581,7 +591,9 @@ def _check(expected: Any, actual: Any, where: str) -> None:
     else:
         is_same = same_bits(expected, actual)
     if not is_same:
-        raise Mismatch(f"{where}:\n  expected {value_of(expected)!r}\n  but got  {value_of(actual)!r}")
+        raise Mismatch(
+            f"{where}:\n  expected {value_of(expected)!r}\n  but got  {value_of(actual)!r}"
+        )
 
 
 def execute(program: Json, folder: Path, counts: Counter[str] | None = None) -> None:
@@ -589,7 +601,9 @@ def execute(program: Json, folder: Path, counts: Counter[str] | None = None) -> 
     about = program["array"]
     counts = Counter() if counts is None else counts
     subject = Target(about, SUBJECT_PATH, Location(folder / "subject"))
-    oracle = Target(about, ORACLE_PATH, Location(folder / "oracle")) if about["has_oracle"] else None
+    oracle = (
+        Target(about, ORACLE_PATH, Location(folder / "oracle")) if about["has_oracle"] else None
+    )
     is_exact = _chains(about)[about["chain"]].is_lossless and not _is_nan(fill_value(about))
     for target in (subject, oracle):
         if target is not None:
@@ -703,7 +717,9 @@ class _Run:
             return
         model = np.empty(shape, self.model.dtype)
         model[...] = fill_value(self.about)
-        common = tuple(slice(min(old, new)) for old, new in zip(self.model.shape, shape, strict=True))
+        common = tuple(
+            slice(min(old, new)) for old, new in zip(self.model.shape, shape, strict=True)
+        )
         model[common] = self.model[common]
         self.model = model
 
@@ -725,7 +741,9 @@ class _Run:
         assert self.oracle is not None
         theirs, ours = chunk_keys(self.oracle.array.store), chunk_keys(self.subject.array.store)
         if theirs != ours:
-            raise Mismatch(f"chunk keys: missing {sorted(theirs - ours)}, extra {sorted(ours - theirs)}")
+            raise Mismatch(
+                f"chunk keys: missing {sorted(theirs - ours)}, extra {sorted(ours - theirs)}"
+            )
 
 
 def failure_of(program: Json) -> str | None:
@@ -780,7 +798,13 @@ def shrink(program: Json, *, attempts: int = 400) -> Json:
         else:
             size //= 2
     smaller: Json = {**program, "steps": steps}
-    for key, simple in (("store", "memory"), ("memory_order", "C"), ("has_odd_fill", False), ("transpose", False), ("write_empty_chunks", False)):
+    for key, simple in (
+        ("store", "memory"),
+        ("memory_order", "C"),
+        ("has_odd_fill", False),
+        ("transpose", False),
+        ("write_empty_chunks", False),
+    ):
         simpler: Json = {**smaller, "array": {**smaller["array"], key: simple}}
         if _still_fails(simpler, kind):
             smaller = simpler
