@@ -106,7 +106,7 @@ def bind_codec(
 def python_codec(
     name: str,
     decode: Callable[[bytes], _Bytes],
-    encode: Callable[[bytes], _Bytes],
+    encode: Callable[[bytes], _Bytes | None],
     *,
     encoded_len: int | None,
 ) -> Codec:
@@ -196,7 +196,7 @@ def plan_read(
     path_type: type,
     kind: tuple[str, Any] | None,
     limits: tuple[int, int],
-) -> ReadJob:
+) -> ReadJob | None:
     """Plan a read.
 
     Parameters
@@ -217,6 +217,11 @@ def plan_read(
         ``("local", root folder)``, ``("memory", dict)``, or None with `store`.
     limits : tuple of (int, int)
         Threads at most, and how many of them may take chunks.
+
+    Returns
+    -------
+    ReadJob or None
+        None where some chunk is not in `store`, or its byte getter is of another type.
 
     Raises
     ------
@@ -350,9 +355,9 @@ def plan_write(
     path_type: type,
     kind: tuple[str, Any] | None,
     make_buffer: Callable[[NDArray[np.uint8]], object] | None,
-    store_name: str,
+    store_name: str | None,
     limits: tuple[int, int],
-) -> WriteJob:
+) -> WriteJob | None:
     """Plan a write.
 
     Parameters
@@ -363,8 +368,13 @@ def plan_write(
         The values, or a single one without axes. Kept alive by the job; nobody may change it meanwhile.
     make_buffer : callable or None
         Makes zarr's `Buffer` of an array that it may keep; for ``"memory"``.
-    store_name : str
+    store_name : str or None
         Chunk locks go by this and the chunk's key.
+
+    Returns
+    -------
+    WriteJob or None
+        None as in `plan_read`.
 
     Raises
     ------

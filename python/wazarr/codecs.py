@@ -9,6 +9,7 @@ for each distinct chunk spec.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,14 +58,17 @@ _VLEN_TYPES: Final[dict[type, str]] = {
 }
 
 
-def _wrapper_types() -> frozenset[type]:
-    """Return the zarr v3 classes that wrap a numcodecs codec (`numcodecs.*` in metadata)."""
-    from zarr.codecs import numcodecs as wrappers
+def _is_wrapper(cls: type) -> bool:
+    """Return whether a class is zarr's own wrapper of a numcodecs codec (`numcodecs.*` in metadata).
 
-    return frozenset(cls for name in wrappers.__all__ if isinstance(cls := getattr(wrappers, name), type))
+    They are in zarr since 3.1.3, before that in numcodecs.
+    """
+    return any(
+        getattr(sys.modules.get(module), cls.__name__, None) is cls
+        for module in ("zarr.codecs.numcodecs", "numcodecs.zarr3")
+    )
 
 
-_WRAPPERS: Final = _wrapper_types()
 _SCALE_OFFSET: Final[type | None] = getattr(zarr.codecs, "ScaleOffset", None)
 _CAST_VALUE: Final[type | None] = getattr(zarr.codecs, "CastValue", None)
 
@@ -265,7 +269,7 @@ def _add_native_v3(build: _Build, codec: Any, spec: ArraySpec) -> None:
         build.native("blosc", dict(codec.to_dict()["configuration"]))
     elif cls is zarr.codecs.Crc32cCodec:
         build.native("crc32c", {"location": "end"})
-    elif cls in _WRAPPERS:
+    elif _is_wrapper(cls):
         _add_numcodecs(build, codec._codec, label=codec.codec_name)
     elif _SCALE_OFFSET is not None and cls is _SCALE_OFFSET:
         build.native("scale_offset", _scale_offset_configuration(codec, spec))

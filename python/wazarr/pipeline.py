@@ -44,6 +44,7 @@ _PRESENT = {"status": "present"}
 _MISSING = {"status": "missing"}
 _CHAINS_KEPT = 128
 
+
 @dataclass(frozen=True)
 class CodecPipeline(ZarrCodecPipeline):
     """A codec pipeline that runs in Rust.

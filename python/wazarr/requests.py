@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zarr.core.array_spec import ArraySpec
-    from zarr.core.buffer import NDBuffer
+    from zarr.core.buffer import BufferPrototype, NDBuffer
 
     from wazarr.pipeline import CodecPipeline
 
@@ -33,6 +33,12 @@ Place = tuple[str, Any]
 _Job = TypeVar("_Job")
 
 
+def require_host_memory(prototype: BufferPrototype) -> None:
+    """Raise `UnsupportedError` unless buffers of these classes are in the host's memory."""
+    if not (issubclass(prototype.buffer, cpu.Buffer) and issubclass(prototype.nd_buffer, cpu.NDBuffer)):
+        raise UnsupportedError(f"buffers of class {prototype.buffer.__qualname__} are not in host memory")
+
+
 class Request:
     """What a read and a write have in common: one data type, and the reasons for fallbacks."""
 
@@ -40,9 +46,7 @@ class Request:
         self._pipeline = pipeline
         self._batch = batch
         spec: ArraySpec = batch[0][1]
-        prototype = spec.prototype
-        if not (issubclass(prototype.buffer, cpu.Buffer) and issubclass(prototype.nd_buffer, cpu.NDBuffer)):
-            raise UnsupportedError(f"buffers of class {prototype.buffer.__qualname__} are not in host memory")
+        require_host_memory(spec.prototype)
         array = buffer.as_ndarray_like()
         if not isinstance(array, np.ndarray):
             raise UnsupportedError(f"arrays of class {type(array).__qualname__} are not numpy's")
@@ -59,9 +63,7 @@ class Request:
         for reason in self.first.fallbacks:
             fallback.note(reason, len(self._batch))
         if place is None and store is not None:
-            fallback.note(
-                f"store {stores.describe(store)} is reached through its Python methods", len(self._batch)
-            )
+            fallback.note(stores.reason(store), len(self._batch))
 
 
 class ReadTarget(Request):
@@ -120,7 +122,7 @@ class WriteOrigin(Request):
                 path_type=stores.StorePath,
                 kind=place,
                 make_buffer=self._batch[0][1].prototype.buffer.from_array_like,
-                store_name=stores.name_of(store, place),
+                store_name=None if store is None else stores.name_of(store, place),
                 limits=config.limits(),
             )
 

@@ -14,7 +14,7 @@ from zarr.storage import LocalStore, MemoryStore, StorePath
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
-__all__ = ["StorePath", "describe", "name_of", "native_place"]
+__all__ = ["StorePath", "describe", "name_of", "native_place", "reason"]
 
 _METHODS = frozenset(
     {"get", "set", "delete", "get_sync", "set_sync", "delete_sync", "get_partial_values", "get_ranges"}
@@ -55,6 +55,12 @@ def name_of(store: object, place: tuple[str, Any] | None) -> str:
 
 
 def describe(store: object) -> str:
-    """Return the class of a store, for messages."""
+    """Return the class of a store, for messages; zarr's own without their module."""
     cls = type(store)
-    return f"{cls.__module__.removeprefix('zarr.storage.')}.{cls.__qualname__}".removeprefix("builtins.")
+    is_zarrs = cls.__module__.startswith("zarr.storage.")
+    return cls.__qualname__ if is_zarrs else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def reason(store: object) -> str:
+    """Return why a store counts as a fallback."""
+    return f"store {describe(store)} is reached through its Python methods"

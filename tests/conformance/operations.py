@@ -301,7 +301,12 @@ def _writes() -> list[Operation]:
         ("sharded", SHARDED, "memory"),
         ("v2", V2, "memory"),
     ):
-        rows += [_write(f"write {layout_name}", layout, case, GRID, store) for case in WRITES_2D]
+        rows += [
+            _write(f"write {layout_name}", layout, case, GRID, store)
+            for case in WRITES_2D
+            # Into shards zarr-python broadcasts each inner chunk's part by itself, and may accept.
+            if not ("shards" in layout and case[0] == "a wrong shape")
+        ]
     # zarr-python cuts the value by chunks before broadcasting, and raises after some were written.
     column: tuple[Step, ...] = (Write(np.s_[:, 3:8], counting(13, 1, start=500)),)
     for layout_name, layout in (("plain", PLAIN), ("sharded", SHARDED), ("v2", V2)):
@@ -616,6 +621,8 @@ def _codecs() -> list[Operation]:
             title = f"codec v2 {name}, order {order}"
             rows.append(Operation(title, array, steps, None, next(stores)))
     for (name, layout, filters, data), order in itertools.product(V2_FILTERS, ("C", "F")):
+        if (name, order) == ("bitround", "F"):
+            continue  # zarr-python itself writes the elements in another order than it reads
         array = {**layout, "zarr_format": 2, "filters": filters, "order": order}
         steps = _all_steps(data, data.dtype.type(1))
         title = f"filter v2 {name}, order {order}"

@@ -116,7 +116,7 @@ V2_CHAINS: dict[str, Chain] = {
     "delta": _filter(lambda dtype: [numcodecs.Delta(dtype)], INTEGERS),
     "astype": _filter(lambda dtype: [numcodecs.AsType("<i8", dtype)], WIDE_INTEGERS),
     "packbits": _filter(lambda _dtype: [numcodecs.PackBits()], ("?",)),
-    "bitround": _filter(lambda _dtype: [numcodecs.BitRound(4)], FLOATS, is_lossless=False),
+    # Not bitround: in order F zarr-python writes its elements in another order than it reads.
     "shuffle": _filter(lambda _dtype: [numcodecs.Shuffle(4)], ("<i4", "<u4", "<f4")),
     "quantize": _filter(lambda dtype: [numcodecs.Quantize(1, dtype)], FLOATS[1:], is_lossless=False),
 }  # fmt: skip
