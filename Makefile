@@ -72,7 +72,7 @@ toolchain:
 	echo "== $(@D): $$("$$python" --version)"; \
 	$(@D)/bin/python -c '' 2>/dev/null || "$$python" -m venv --clear $(@D); \
 	$(@D)/bin/python scripts/requirements.py run dev > $(@D)/.requirements; \
-	$(@D)/bin/python -m pip install --quiet --upgrade -r $(@D)/.requirements; \
+	$(@D)/bin/python -m pip install --quiet -r $(@D)/.requirements; \
 	touch $@
 
 .venv-newest/.bench .venv/.bench: %/.bench: %/.dependencies
@@ -92,7 +92,7 @@ $(WHEELS)/.built-$(PROFILE): $(SOURCES) | toolchain .venv/.dependencies
 .PHONY: dev
 dev: $(INSTALLED)  ## Make both environments and install the native build into them
 	@for venv in $(VENVS); do \
-		$$venv/bin/python -c 'import sys, wazarr, zarr; print("$$venv: Python", sys.version.split()[0], "zarr", zarr.__version__, "wazarr", wazarr.__version__)'; \
+		$$venv/bin/python -c 'import sys, wazarr, zarr; print(sys.argv[1], "has Python", sys.version.split()[0], "zarr", zarr.__version__, "wazarr", wazarr.__version__)' $$venv; \
 	done
 
 # --- showing -------------------------------------------------------------------------------------
@@ -179,11 +179,11 @@ conformance: $(CONFORMANCE_VENV)/.installed  ## zarr-python's own test suite und
 	fi; \
 	echo "== conformance: zarr $$version"; \
 	WAZARR_ZARR_TESTS=$(CURDIR)/$$sources \
-		$(CONFORMANCE_VENV)/bin/python tests/conformance/run_zarr_suite.py $(CONFORMANCE_ARGS)
+		$(CONFORMANCE_VENV)/bin/python -m tests.conformance.run_zarr_suite $(CONFORMANCE_ARGS)
 
 .PHONY: fuzz
 fuzz: $(MAIN_VENV)/.installed  ## Random operations against numpy and the default pipeline
-	$(MAIN_VENV)/bin/python tests/fuzz/differential.py $(FUZZ_ARGS)
+	$(MAIN_VENV)/bin/python -m tests.fuzz.differential $(FUZZ_ARGS)
 
 .PHONY: unsafe
 unsafe: toolchain  ## Scatter and gather, exhaustive small cases, under miri or valgrind

@@ -38,6 +38,14 @@ pub fn after_fork_in_child() {
 pub struct Held {
     names: Vec<ChunkName>,
     table: &'static Mutex<Table>,
+    /// The process that took them.
+    process_id: u32,
+}
+
+impl Held {
+    fn new(names: Vec<ChunkName>, table: &'static Mutex<Table>) -> Self {
+        Self { names, table, process_id: std::process::id() }
+    }
 }
 
 impl std::fmt::Debug for Held {
@@ -57,7 +65,8 @@ pub fn try_lock(mut names: Vec<ChunkName>) -> Option<Held> {
         return None;
     }
     taken.extend(names.iter().map(|&name| (name, VecDeque::new())));
-    Some(Held { names, table })
+    drop(taken);
+    Some(Held::new(names, table))
 }
 
 /// Takes the locks of all `names`, then runs `then`: at once, or on the thread that releases the last of
@@ -80,11 +89,15 @@ fn proceed(table: &'static Mutex<Table>, mut waiter: Waiter) {
         waiter.held += 1;
     }
     drop(taken);
-    (waiter.then)(Held { names: waiter.names, table });
+    (waiter.then)(Held::new(waiter.names, table));
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        if self.process_id != std::process::id() {
+            // A child's copy of what its parent holds: the locks, and whoever waits for them, are there.
+            return;
+        }
         let mut next = Vec::new();
         {
             let mut taken = self.table.lock().unwrap_or_else(PoisonError::into_inner);

@@ -6,9 +6,11 @@
 //! stealing keeps the sum at the pool's size, which is the configured maximum. There is one pool in a
 //! process however many arrays and Python threads there are. After a fork the child makes its own.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::codec::Scratch;
 use crate::error::Error;
@@ -35,6 +37,7 @@ impl CancelToken {
 pub struct Workers {
     pool: rayon::ThreadPool,
     max_workers: usize,
+    backlog: Arc<Backlog>,
     kept: Mutex<Vec<Scratch>>,
 }
 
@@ -63,12 +66,15 @@ impl Workers {
         if let Some(workers) = current.as_ref().filter(|workers| workers.max_workers == max_workers) {
             return Ok(Arc::clone(workers));
         }
+        let backlog = Arc::new(Backlog { max_workers, state: Mutex::default() });
+        let for_threads = Arc::clone(&backlog);
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(max_workers)
             .thread_name(|index| format!("wazarr-{index}"))
+            .start_handler(move |_| BACKLOG.set(Some((Arc::clone(&for_threads), Thread::Pool))))
             .build()
             .map_err(|error| Error::Internal(format!("could not start {max_workers} threads: {error}")))?;
-        let workers = Arc::new(Self { pool, max_workers, kept: Mutex::new(Vec::new()) });
+        let workers = Arc::new(Self { pool, max_workers, backlog, kept: Mutex::new(Vec::new()) });
         // Dropping the old pool ends its threads once the last request is done with them, without waiting.
         *current = Some(Arc::clone(&workers));
         Ok(workers)
@@ -80,9 +86,23 @@ impl Workers {
         self.max_workers
     }
 
-    /// Runs `job` on the pool, without waiting for it.
-    pub fn spawn(self: &Arc<Self>, job: impl FnOnce() + Send + 'static) {
-        self.pool.spawn(job);
+    /// Runs `job` on the pool, without waiting for it; or on a thread of its own, where every thread of the
+    /// pool waits for foreign code. The job gets the workers that it may spread over.
+    pub fn spawn(self: &Arc<Self>, job: impl FnOnce(Option<&Self>) + Send + 'static) {
+        let workers = Arc::clone(self);
+        self.backlog.lock().jobs.push_back(Box::new(move |thread| match thread {
+            Thread::Pool => job(Some(&workers)),
+            Thread::Spare => job(None),
+        }));
+        self.backlog.add_spare_threads();
+        let backlog = Arc::clone(&self.backlog);
+        self.pool.spawn(move || {
+            // A spare thread may have been faster.
+            let job = backlog.lock().jobs.pop_front();
+            if let Some(job) = job {
+                job(Thread::Pool);
+            }
+        });
     }
 
     /// Lends kept scratch memory to `body`.
@@ -97,6 +117,119 @@ impl Workers {
         }
         result
     }
+}
+
+/// What kind of thread runs a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Thread {
+    /// One of the pool's.
+    Pool,
+    /// One that stands in for a thread of the pool that waits.
+    Spare,
+}
+
+type Job = Box<dyn FnOnce(Thread) + Send>;
+
+/// Jobs that no thread has taken yet, and how many threads could.
+///
+/// A codec written in Python may read another array, whose work would wait for the very thread that waits
+/// for it. So threads say when they run foreign code ([`run_foreign`]); while all of them do, spare threads
+/// take the jobs. Never more threads than `max_workers` are at work that is ours.
+struct Backlog {
+    max_workers: usize,
+    state: Mutex<BacklogState>,
+}
+
+#[derive(Default)]
+struct BacklogState {
+    jobs: VecDeque<Job>,
+    /// Threads of the pool in foreign code.
+    foreign: usize,
+    /// Spare threads that are not.
+    spare: usize,
+}
+
+thread_local! {
+    /// The backlog that this thread works for.
+    static BACKLOG: RefCell<Option<(Arc<Backlog>, Thread)>> = const { RefCell::new(None) };
+}
+
+impl Backlog {
+    fn lock(&self) -> MutexGuard<'_, BacklogState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts spare threads if there are jobs and nobody to take them.
+    fn add_spare_threads(self: &Arc<Self>) {
+        loop {
+            let mut state = self.lock();
+            let wanted = state.jobs.len().min(self.max_workers);
+            if state.foreign < self.max_workers || state.spare >= wanted {
+                return;
+            }
+            state.spare += 1;
+            drop(state);
+            let backlog = Arc::clone(self);
+            let spare = std::thread::Builder::new().name("wazarr-spare".to_owned());
+            if spare.spawn(move || backlog.serve()).is_err() {
+                // No thread to be had: the jobs wait for the pool.
+                self.lock().spare -= 1;
+                return;
+            }
+        }
+    }
+
+    /// What a spare thread does.
+    fn serve(self: Arc<Self>) {
+        BACKLOG.set(Some((Arc::clone(&self), Thread::Spare)));
+        loop {
+            let mut state = self.lock();
+            let job = if state.foreign < self.max_workers { None } else { state.jobs.pop_front() };
+            let Some(job) = job else {
+                state.spare -= 1;
+                return;
+            };
+            drop(state);
+            job(Thread::Spare);
+        }
+    }
+
+    fn enter_foreign(self: &Arc<Self>, thread: Thread) {
+        let mut state = self.lock();
+        match thread {
+            Thread::Pool => state.foreign += 1,
+            Thread::Spare => state.spare = state.spare.saturating_sub(1),
+        }
+        drop(state);
+        self.add_spare_threads();
+    }
+
+    fn leave_foreign(&self, thread: Thread) {
+        let mut state = self.lock();
+        match thread {
+            Thread::Pool => state.foreign = state.foreign.saturating_sub(1),
+            Thread::Spare => state.spare += 1,
+        }
+    }
+}
+
+/// Runs code that is not ours, and that may wait for work of ours.
+pub fn run_foreign<T>(body: impl FnOnce() -> T) -> T {
+    struct Leave(Option<(Arc<Backlog>, Thread)>);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            if let Some((backlog, thread)) = &self.0 {
+                backlog.leave_foreign(*thread);
+            }
+        }
+    }
+    let leave = Leave(BACKLOG.with_borrow(Clone::clone));
+    if let Some((backlog, thread)) = &leave.0 {
+        backlog.enter_foreign(*thread);
+    }
+    let answer = body();
+    drop(leave);
+    answer
 }
 
 /// How a piece of work may spread.
@@ -230,6 +363,34 @@ mod tests {
         assert!(matches!(failed, Err(Error::Internal(text)) if text.contains("no")));
         cancel.cancel();
         assert!(matches!(work.for_each(1, &mut Scratch::default(), |_, _, _| Ok(())), Err(Error::Cancelled)));
+    }
+
+    #[test]
+    fn work_that_waits_for_work_ends() {
+        let workers = Workers::get(2).unwrap();
+        let (done, wait) = std::sync::mpsc::channel();
+        for _ in 0..4 {
+            let (workers, done) = (Arc::clone(&workers), done.clone());
+            Arc::clone(&workers).spawn(move |_| {
+                run_foreign(|| {
+                    let (inner_done, inner_wait) = std::sync::mpsc::channel();
+                    let again = Arc::clone(&workers);
+                    workers.spawn(move |_| {
+                        run_foreign(|| {
+                            let (innermost_done, innermost_wait) = std::sync::mpsc::channel();
+                            again.spawn(move |_| innermost_done.send(()).unwrap());
+                            innermost_wait.recv().unwrap();
+                        });
+                        inner_done.send(()).unwrap();
+                    });
+                    inner_wait.recv().unwrap();
+                });
+                done.send(()).unwrap();
+            });
+        }
+        for _ in 0..4 {
+            wait.recv_timeout(std::time::Duration::from_secs(20)).unwrap();
+        }
     }
 
     #[test]

@@ -65,7 +65,7 @@ def get(key: str, default: Any = None) -> Any:
 
 
 def _count(key: str) -> int | None:
-    """A positive number of something, or None; nonsense from the environment is reported and ignored."""
+    """Return a positive number of something, or None; nonsense from the environment is reported, ignored."""
     value = get(key)
     if value is None:
         return None

@@ -138,7 +138,7 @@ _combined: dict[tuple[type[BaseException], type[BaseException]], type[BaseExcept
 
 
 def _combine(own: type[BaseException], other: type[BaseException]) -> type[BaseException]:
-    """A class that is both, or `own` where the two cannot be combined."""
+    """Return a class that is both, or `own` where the two cannot be combined."""
     if issubclass(own, other):
         return own
     made = _combined.get((own, other))
@@ -153,7 +153,8 @@ def _combine(own: type[BaseException], other: type[BaseException]) -> type[BaseE
 
 def _parts_of(cls: type[BaseException]) -> tuple[type[BaseException], ...]:
     """Return the importable classes that a combined class was made from."""
-    return cls.__dict__.get("_parts", (cls,))
+    parts: tuple[type[BaseException], ...] = cls.__dict__.get("_parts", (cls,))
+    return parts
 
 
 def _restore(

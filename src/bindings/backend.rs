@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::memory;
+use crate::codec::scratch::copy_of;
 use crate::error::Error;
 use crate::scatter::ArrayMemory;
 use crate::store::filesystem::FilesystemBatch;
@@ -135,10 +136,20 @@ impl ChunkStore for MemoryBatch {
     }
 
     fn put(&self, index: usize, encoded: Option<&[u8]>) -> Result<(), Error> {
-        let owned = encoded.map(<[u8]>::to_vec);
+        let owned = encoded.map(|bytes| owned(bytes, self.key(index))).transpose()?;
         self.put.lock().unwrap_or_else(PoisonError::into_inner).push((index, owned));
         Ok(())
     }
+}
+
+/// A copy of an encoded chunk.
+pub(crate) fn owned(encoded: &[u8], key: &str) -> Result<Vec<u8>, Error> {
+    copy_of(encoded).map_err(|_| Error::Store {
+        chunk_key: key.to_owned(),
+        operation: "set",
+        location: format!("{} bytes", encoded.len()),
+        source: std::io::ErrorKind::OutOfMemory.into(),
+    })
 }
 
 /// Where a job's chunks are.

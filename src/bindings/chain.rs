@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::errors;
+use super::{errors, run};
 use crate::codec::chain::{Chain, ChainParts, EngineCounts};
 use crate::codec::fill::Fill;
 use crate::codec::python::PythonCodec;
@@ -47,13 +47,15 @@ pub(crate) fn bind_codec(
     dtype: &str,
     validate_checksums: bool,
 ) -> PyResult<PyCodec> {
-    let configuration = serde_json::from_str(configuration)
-        .map_err(|error| PyValueError::new_err(format!("configuration of codec {name:?}: {error}")))?;
-    let dtype = DataType::parse(dtype).map_err(|error| errors::bind_error(py, &error))?;
-    let spec = ArraySpec { chunk_shape, dtype };
-    let codec = registry::bind(name, &configuration, &spec, BindOptions { validate_checksums })
-        .map_err(|error| errors::bind_error(py, &error))?;
-    Ok(PyCodec { codec })
+    run::caught(py, || {
+        let configuration = serde_json::from_str(configuration)
+            .map_err(|error| PyValueError::new_err(format!("configuration of codec {name:?}: {error}")))?;
+        let dtype = DataType::parse(dtype).map_err(|error| errors::bind_error(py, &error))?;
+        let spec = ArraySpec { chunk_shape, dtype };
+        let codec = registry::bind(name, &configuration, &spec, BindOptions { validate_checksums })
+            .map_err(|error| errors::bind_error(py, &error))?;
+        Ok(PyCodec { codec })
+    })
 }
 
 /// Makes a codec from two Python functions.
@@ -121,68 +123,74 @@ impl PyChain {
         native_codecs: u64,
         variable_limit_bytes: usize,
     ) -> PyResult<Self> {
-        let bind_error = |error| errors::bind_error(py, &error);
-        let dtype = DataType::parse(dtype).map_err(bind_error)?;
-        let mut codecs: Vec<Arc<dyn Codec>> =
-            codecs.iter().map(|codec| Arc::clone(&codec.get().codec)).collect();
-        let mut engines = EngineCounts { native: native_codecs, ..EngineCounts::default() };
-        for codec in codecs.iter().filter(|codec| codec.engine() != Engine::Native) {
-            engines.add(codec.engine());
-        }
-        let vlen = match vlen {
-            None => None,
-            Some("vlen-utf8") => Some(VlenKind::Utf8),
-            Some("vlen-bytes") => Some(VlenKind::Bytes),
-            Some(other) => return Err(PyValueError::new_err(format!("no variable-length codec {other:?}"))),
-        };
-        let mut sorted = stored_axes.clone();
-        sorted.sort_unstable();
-        if sorted.iter().enumerate().any(|(at, &axis)| at != axis) || sorted.len() != chunk_shape.len() {
-            return Err(PyValueError::new_err(format!(
-                "{stored_axes:?} is no order of {} axes",
-                chunk_shape.len()
-            )));
-        }
-        let sharding = shard.map(|parts| bind_sharding(py, parts, &chunk_shape, &stored_axes)).transpose()?;
-        let spec = ArraySpec { chunk_shape, dtype };
-        let fill = Fill::new(fill.as_bytes().to_vec(), &spec.dtype);
-        let bind = |spec, fill, codecs, stored_axes, vlen, shard, engines| {
-            Chain::bind(ChainParts {
-                spec,
-                fill,
-                writes_empty_chunks,
-                stored_axes,
-                codecs,
-                vlen,
-                shard,
-                engines,
-                variable_limit_bytes,
-            })
-        };
-        // Among other codecs a shard is a step like any other, its array already in stored order.
-        let shard = match sharding {
-            Some(sharding) if !codecs.is_empty() => {
-                let stored_shape = stored_axes.iter().map(|&axis| spec.chunk_shape[axis]).collect::<Vec<_>>();
-                let axes = (0..stored_shape.len()).collect();
-                let step_spec = ArraySpec { chunk_shape: stored_shape, dtype: spec.dtype.clone() };
-                let counts = EngineCounts::default();
-                let alone = bind(
-                    step_spec,
-                    fill.clone(),
-                    Vec::new(),
-                    axes,
-                    None,
-                    Some(Arc::clone(&sharding)),
-                    counts,
-                )
-                .map_err(bind_error)?;
-                codecs.insert(0, Arc::new(ShardStep::new(alone, sharding)));
-                None
+        run::caught(py, || {
+            let bind_error = |error| errors::bind_error(py, &error);
+            let dtype = DataType::parse(dtype).map_err(bind_error)?;
+            let mut codecs: Vec<Arc<dyn Codec>> =
+                codecs.iter().map(|codec| Arc::clone(&codec.get().codec)).collect();
+            let mut engines = EngineCounts { native: native_codecs, ..EngineCounts::default() };
+            for codec in codecs.iter().filter(|codec| codec.engine() != Engine::Native) {
+                engines.add(codec.engine());
             }
-            other => other,
-        };
-        let chain = bind(spec, fill, codecs, stored_axes, vlen, shard, engines).map_err(bind_error)?;
-        Ok(Self { chain: Arc::new(chain) })
+            let vlen = match vlen {
+                None => None,
+                Some("vlen-utf8") => Some(VlenKind::Utf8),
+                Some("vlen-bytes") => Some(VlenKind::Bytes),
+                Some(other) => {
+                    return Err(PyValueError::new_err(format!("no variable-length codec {other:?}")));
+                }
+            };
+            let mut sorted = stored_axes.clone();
+            sorted.sort_unstable();
+            if sorted.iter().enumerate().any(|(at, &axis)| at != axis) || sorted.len() != chunk_shape.len() {
+                return Err(PyValueError::new_err(format!(
+                    "{stored_axes:?} is no order of {} axes",
+                    chunk_shape.len()
+                )));
+            }
+            let sharding =
+                shard.map(|parts| bind_sharding(py, parts, &chunk_shape, &stored_axes)).transpose()?;
+            let spec = ArraySpec { chunk_shape, dtype };
+            let fill = Fill::new(fill.as_bytes().to_vec(), &spec.dtype);
+            let bind = |spec, fill, codecs, stored_axes, vlen, shard, engines| {
+                Chain::bind(ChainParts {
+                    spec,
+                    fill,
+                    writes_empty_chunks,
+                    stored_axes,
+                    codecs,
+                    vlen,
+                    shard,
+                    engines,
+                    variable_limit_bytes,
+                })
+            };
+            // Among other codecs a shard is a step like any other, its array already in stored order.
+            let shard = match sharding {
+                Some(sharding) if !codecs.is_empty() => {
+                    let stored_shape =
+                        stored_axes.iter().map(|&axis| spec.chunk_shape[axis]).collect::<Vec<_>>();
+                    let axes = (0..stored_shape.len()).collect();
+                    let step_spec = ArraySpec { chunk_shape: stored_shape, dtype: spec.dtype.clone() };
+                    let counts = EngineCounts::default();
+                    let alone = bind(
+                        step_spec,
+                        fill.clone(),
+                        Vec::new(),
+                        axes,
+                        None,
+                        Some(Arc::clone(&sharding)),
+                        counts,
+                    )
+                    .map_err(bind_error)?;
+                    codecs.insert(0, Arc::new(ShardStep::new(alone, sharding)));
+                    None
+                }
+                other => other,
+            };
+            let chain = bind(spec, fill, codecs, stored_axes, vlen, shard, engines).map_err(bind_error)?;
+            Ok(Self { chain: Arc::new(chain) })
+        })
     }
 
     /// Decoded length of a chunk in bytes.

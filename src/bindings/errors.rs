@@ -1,6 +1,6 @@
 //! Errors of the core as exceptions of `wazarr.errors`, whose Python side makes them.
 
-use pyo3::exceptions::{PyIndexError, PyRuntimeError};
+use pyo3::exceptions::{PyIndexError, PyMemoryError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -81,6 +81,7 @@ fn codec_error(
     };
     let cause = match fault {
         CodecFault::Python(error) => error.downcast::<PyErr>().ok(),
+        CodecFault::OutOfMemory { .. } => Some(Box::new(PyMemoryError::new_err(message.to_owned()))),
         _ => None,
     };
     let items = [

@@ -19,6 +19,7 @@ use crate::codec::sharding::{IndexLocation, ShardIndex};
 use crate::counters::COUNTERS;
 use crate::error::Error;
 use crate::pipeline::read::{self, ReadRequest, ReadTarget, ReadTask, Segments};
+use crate::pipeline::survey::{Fetch, Survey};
 use crate::plan::DisjointRegions;
 use crate::scatter::Output;
 use crate::schedule::CancelToken;
@@ -48,7 +49,7 @@ const SHORT_PLAIN_READ_BYTES: usize = 1 << 20;
 /// And of at most this many chunks.
 const SHORT_READ_CHUNKS: usize = 24;
 
-/// Reads a batch and plans it.
+/// Reads a batch and plans it; `None` where not every chunk is in `store`.
 #[pyfunction]
 #[pyo3(signature = (batch, out, drop_axes, bind, *, store, path_type, kind, limits))]
 #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
@@ -62,53 +63,59 @@ pub(crate) fn plan_read(
     path_type: &Bound<'_, PyType>,
     kind: Option<(String, Bound<'_, PyAny>)>,
     limits: Limits,
-) -> PyResult<ReadJob> {
-    let view = memory::view(out, true)?;
-    let caller = Caller { shape: &view.shape, strides: &view.strides, drop_axes: &drop_axes };
-    let store = store.as_ref().map(|store| (store, path_type));
-    let Batch { entries, keys } = read_batch(batch, &caller, bind, store, Flow::Read)?;
-    let vlen = entries.iter().find_map(|entry| entry.chain.vlen_inside());
-    let mut tasks = Vec::with_capacity(entries.len());
-    let mut regions = Vec::with_capacity(entries.len());
-    let mut places = Vec::with_capacity(entries.len());
-    for entry in entries {
-        if vlen.is_none() && entry.chain.spec().dtype.item_size != view.memory.item_size() {
-            return Err(PyValueError::new_err(format!(
-                "the output array has elements of {} bytes, the chunks of {}",
-                view.memory.item_size(),
-                entry.chain.spec().dtype.item_size
-            )));
+) -> PyResult<Option<ReadJob>> {
+    run::caught(py, || {
+        let view = memory::view(out, true)?;
+        let caller = Caller { shape: &view.shape, strides: &view.strides, drop_axes: &drop_axes };
+        let store = store.as_ref().map(|store| (store, path_type));
+        let Some(Batch { entries, keys }) = read_batch(batch, &caller, bind, store, Flow::Read)? else {
+            return Ok(None);
+        };
+        let vlen = entries.iter().find_map(|entry| entry.chain.vlen_inside());
+        let mut tasks = Vec::with_capacity(entries.len());
+        let mut regions = Vec::with_capacity(entries.len());
+        let mut places = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if vlen.is_none() && entry.chain.spec().dtype.item_size != view.memory.item_size() {
+                return Err(PyValueError::new_err(format!(
+                    "the output array has elements of {} bytes, the chunks of {}",
+                    view.memory.item_size(),
+                    entry.chain.spec().dtype.item_size
+                )));
+            }
+            tasks.push(ReadTask { chain: entry.chain, selection: entry.selection });
+            regions.push(entry.region);
+            places.extend(entry.place);
         }
-        tasks.push(ReadTask { chain: entry.chain, selection: entry.selection });
-        regions.push(entry.region);
-        places.extend(entry.place);
-    }
-    let regions = DisjointRegions::prove(
-        regions,
-        &places,
-        &view.shape,
-        view.memory.extent(),
-        view.memory.item_size(),
-        view.has_distinct_elements,
-    )
-    .map_err(|error| errors::plan_error(py, &error))?;
-    let target = match vlen {
-        Some(kind) => ReadTarget::Objects { sink: Box::new(ObjectArray::new(view.memory, kind)), regions },
-        None => ReadTarget::Elements(Output::new(view.memory, regions)),
-    };
-    let request = ReadRequest::new(tasks, target).map_err(|error| errors::to_python(py, error))?;
-    let kind = kind.as_ref().map(|(name, place)| (name.as_str(), place.clone()));
-    let backend = Backend::new(kind, keys, None)?;
-    let budget = if request.tasks().iter().all(|task| task.chain.is_plain()) {
-        SHORT_PLAIN_READ_BYTES
-    } else {
-        SHORT_READ_BYTES
-    };
-    let is_short = request.tasks().len() <= SHORT_READ_CHUNKS
-        && request.cost_bytes() <= budget
-        && !request.tasks().iter().any(|task| has_python(&task.chain));
-    let work = Arc::new(ReadWork { request, backend, _out: out.clone().into_any().unbind() });
-    Ok(ReadJob { work, limits, cancel: CancelToken::default(), is_short })
+        let regions = DisjointRegions::prove(
+            regions,
+            &places,
+            &view.shape,
+            view.memory.extent(),
+            view.memory.item_size(),
+            view.has_distinct_elements,
+        )
+        .map_err(|error| errors::plan_error(py, &error))?;
+        let target = match vlen {
+            Some(kind) => {
+                ReadTarget::Objects { sink: Box::new(ObjectArray::new(view.memory, kind)), regions }
+            }
+            None => ReadTarget::Elements(Output::new(view.memory, regions)),
+        };
+        let request = ReadRequest::new(tasks, target).map_err(|error| errors::to_python(py, error))?;
+        let kind = kind.as_ref().map(|(name, place)| (name.as_str(), place.clone()));
+        let backend = Backend::new(kind, keys, None)?;
+        let budget = if request.tasks().iter().all(|task| task.chain.is_plain()) {
+            SHORT_PLAIN_READ_BYTES
+        } else {
+            SHORT_READ_BYTES
+        };
+        let is_short = request.tasks().len() <= SHORT_READ_CHUNKS
+            && request.cost_bytes() <= budget
+            && !request.tasks().iter().any(|task| has_python(&task.chain));
+        let work = Arc::new(ReadWork { request, backend, _out: out.clone().into_any().unbind() });
+        Ok(Some(ReadJob { work, limits, cancel: CancelToken::default(), is_short }))
+    })
 }
 
 #[pymethods]
@@ -124,24 +131,44 @@ impl ReadJob {
         self.work.request.tasks().len()
     }
 
+    /// What the read would touch: inner chunks, ranges, elements, bytes decoded, bytes to fetch.
+    fn survey(&self, py: Python<'_>) -> (usize, usize, usize, Option<usize>, Option<usize>) {
+        let fetch = match self.work.backend {
+            Backend::Fed(_) => Fetch::Values,
+            Backend::Filesystem(_) | Backend::Memory(_) => Fetch::Parts,
+        };
+        let survey = py.detach(|| Survey::of(&self.work.request, fetch));
+        (
+            survey.inner_chunks,
+            survey.ranges,
+            survey.elements,
+            (!survey.has_variable).then_some(survey.decoded_bytes),
+            (!survey.has_unknown).then_some(survey.encoded_bytes),
+        )
+    }
+
     /// Reads everything on this thread, without the interpreter lock.
     fn run(&self, py: Python<'_>) -> PyResult<()> {
-        let work = &self.work;
-        work.backend.load(py, |_| true)?;
-        let result = py.detach(|| {
-            run::on_this_thread(&self.limits, &self.cancel, |spread, scratch| {
-                read::read(&work.request, work.backend.chunks()?, spread, scratch)
-            })
-        });
-        result.map_err(|error| errors::to_python(py, error))
+        run::caught(py, || {
+            let work = &self.work;
+            work.backend.load(py, |_| true)?;
+            let result = py.detach(|| {
+                run::on_this_thread(&self.limits, &self.cancel, |spread, scratch| {
+                    read::read(&work.request, work.backend.chunks()?, spread, scratch)
+                })
+            });
+            result.map_err(|error| errors::to_python(py, error))
+        })
     }
 
     /// Reads everything on the pool, then calls `notify` with `None` or the exception.
     fn start(&self, py: Python<'_>, notify: Py<PyAny>) -> PyResult<()> {
-        self.work.backend.load(py, |_| true)?;
-        let work = Arc::clone(&self.work);
-        run::on_the_pool(py, &self.limits, &self.cancel, notify, move |spread, scratch| {
-            read::read(&work.request, work.backend.chunks()?, spread, scratch)
+        run::caught(py, || {
+            self.work.backend.load(py, |_| true)?;
+            let work = Arc::clone(&self.work);
+            run::on_the_pool(py, &self.limits, &self.cancel, notify, move |spread, scratch| {
+                read::read(&work.request, work.backend.chunks()?, spread, scratch)
+            })
         })
     }
 
@@ -157,22 +184,27 @@ impl ReadJob {
         present: &Bound<'py, PyAny>,
         missing: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyTuple>> {
-        let request = &self.work.request;
-        PyTuple::new(
-            py,
-            (0..request.tasks().len()).map(|index| if request.is_present(index) { present } else { missing }),
-        )
+        run::caught(py, || {
+            let request = &self.work.request;
+            PyTuple::new(
+                py,
+                (0..request.tasks().len())
+                    .map(|index| if request.is_present(index) { present } else { missing }),
+            )
+        })
     }
 
     /// For a shard of which a part is needed: `(index location, index length in bytes)`. Else `None`:
     /// fetch all of it.
-    fn partial_shard(&self, index: usize) -> Option<(&'static str, usize)> {
-        let sharding = self.work.request.partial_shard(index)?;
-        let location = match sharding.location() {
-            IndexLocation::Start => "start",
-            IndexLocation::End => "end",
-        };
-        Some((location, sharding.index_len()))
+    fn partial_shard(&self, py: Python<'_>, index: usize) -> PyResult<Option<(&'static str, usize)>> {
+        run::caught(py, || {
+            let Some(sharding) = self.work.request.partial_shard(index) else { return Ok(None) };
+            let location = match sharding.location() {
+                IndexLocation::Start => "start",
+                IndexLocation::End => "end",
+            };
+            Ok(Some((location, sharding.index_len())))
+        })
     }
 
     /// Decodes chunk `index` from `array` (`None`: missing). With `notify` on the pool, else here.
@@ -184,19 +216,21 @@ impl ReadJob {
         array: Option<&Bound<'_, PyAny>>,
         notify: Option<Py<PyAny>>,
     ) -> PyResult<()> {
-        COUNTERS.add_python_request();
-        let held = array.map(Held::new).transpose()?;
-        let work = Arc::clone(&self.work);
-        self.dispatch(py, notify, move |spread, scratch| {
-            let source = held.as_ref().map(|held| InMemory(held.as_slice()));
-            let source = source.as_ref().map(|bytes| bytes as &dyn crate::store::ByteSource);
-            work.request.read_one(
-                index,
-                source,
-                work.backend.key(index),
-                work.request.spread(spread),
-                scratch,
-            )
+        run::caught(py, || {
+            COUNTERS.add_python_request();
+            let held = array.map(Held::new).transpose()?;
+            let work = Arc::clone(&self.work);
+            self.dispatch(py, notify, move |spread, scratch| {
+                let source = held.as_ref().map(|held| InMemory(held.as_slice()));
+                let source = source.as_ref().map(|bytes| bytes as &dyn crate::store::ByteSource);
+                work.request.read_one(
+                    index,
+                    source,
+                    work.backend.key(index),
+                    work.request.spread(spread),
+                    scratch,
+                )
+            })
         })
     }
 
@@ -208,27 +242,29 @@ impl ReadJob {
         index: usize,
         array: &Bound<'_, PyAny>,
     ) -> PyResult<(PyShardIndex, Vec<(u64, u64)>)> {
-        COUNTERS.add_python_request();
-        let held = Held::new(array)?;
-        let request = &self.work.request;
-        let key = self.work.backend.key(index);
-        let (shard_index, ranges) = py
-            .detach(|| {
-                run::on_this_thread(&self.limits, &self.cancel, |_, scratch| {
-                    let sharding = request
-                        .tasks()
-                        .get(index)
-                        .and_then(|task| task.chain.shard())
-                        .ok_or_else(|| Error::Internal("not a shard".to_owned()))?;
-                    let shard_index =
-                        sharding.decode_index(held.as_slice(), scratch).map_err(|error| error.at(key))?;
-                    let ranges = request.shard_ranges(index, &shard_index, key)?;
-                    Ok((shard_index, ranges))
+        run::caught(py, || {
+            COUNTERS.add_python_request();
+            let held = Held::new(array)?;
+            let request = &self.work.request;
+            let key = self.work.backend.key(index);
+            let (shard_index, ranges) = py
+                .detach(|| {
+                    run::on_this_thread(&self.limits, &self.cancel, |_, scratch| {
+                        let sharding = request
+                            .tasks()
+                            .get(index)
+                            .and_then(|task| task.chain.shard())
+                            .ok_or_else(|| Error::Internal("not a shard".to_owned()))?;
+                        let shard_index =
+                            sharding.decode_index(held.as_slice(), scratch).map_err(|error| error.at(key))?;
+                        let ranges = request.shard_ranges(index, &shard_index, key)?;
+                        Ok((shard_index, ranges))
+                    })
                 })
-            })
-            .map_err(|error| errors::to_python(py, error))?;
-        let ranges = ranges.into_iter().map(|range| (range.start, range.end)).collect();
-        Ok((PyShardIndex { index: shard_index }, ranges))
+                .map_err(|error| errors::to_python(py, error))?;
+            let ranges = ranges.into_iter().map(|range| (range.start, range.end)).collect();
+            Ok((PyShardIndex { index: shard_index }, ranges))
+        })
     }
 
     /// Decodes the needed inner chunks of shard `index` from the parts fetched.
@@ -240,27 +276,29 @@ impl ReadJob {
         parts: Vec<(u64, Bound<'_, PyAny>)>,
         notify: Option<Py<PyAny>>,
     ) -> PyResult<()> {
-        let held = parts
-            .iter()
-            .map(|(start, array)| Ok((*start, Held::new(array)?)))
-            .collect::<PyResult<Vec<_>>>()?;
-        for _ in &held {
-            COUNTERS.add_python_request();
-        }
-        let shard_index = shard_index.get().index.clone();
-        let work = Arc::clone(&self.work);
-        self.dispatch(py, notify, move |spread, scratch| {
-            let segments =
-                Segments::new(held.iter().map(|(start, held)| (*start, held.as_slice())).collect());
-            let key = work.backend.key(index);
-            work.request.read_shard_parts(
-                index,
-                &shard_index,
-                &segments,
-                key,
-                work.request.spread(spread),
-                scratch,
-            )
+        run::caught(py, || {
+            let held = parts
+                .iter()
+                .map(|(start, array)| Ok((*start, Held::new(array)?)))
+                .collect::<PyResult<Vec<_>>>()?;
+            for _ in &held {
+                COUNTERS.add_python_request();
+            }
+            let shard_index = shard_index.get().index.clone();
+            let work = Arc::clone(&self.work);
+            self.dispatch(py, notify, move |spread, scratch| {
+                let segments =
+                    Segments::new(held.iter().map(|(start, held)| (*start, held.as_slice())).collect());
+                let key = work.backend.key(index);
+                work.request.read_shard_parts(
+                    index,
+                    &shard_index,
+                    &segments,
+                    key,
+                    work.request.spread(spread),
+                    scratch,
+                )
+            })
         })
     }
 }

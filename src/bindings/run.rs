@@ -27,6 +27,11 @@ impl<'py> FromPyObject<'_, 'py> for Limits {
     }
 }
 
+/// Runs the body of a method that Python calls, turning a panic into an error: none may cross into Python.
+pub(crate) fn caught<T>(py: Python<'_>, body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    guarded(|| Ok(body())).unwrap_or_else(|error| Err(errors::to_python(py, error)))
+}
+
 /// Runs `body` on the calling thread, which does not hold the interpreter lock.
 pub(crate) fn on_this_thread<T>(
     limits: &Limits,
@@ -47,15 +52,18 @@ pub(crate) fn on_the_pool(
 ) -> PyResult<()> {
     let workers = Workers::get(limits.max_workers).map_err(|error| errors::to_python(py, error))?;
     let (limits, cancel) = (*limits, cancel.clone());
-    let pool = std::sync::Arc::clone(&workers);
-    workers.spawn(move || {
+    let kept = std::sync::Arc::clone(&workers);
+    workers.spawn(move |pool| {
         let result = guarded(|| {
-            pool.with_scratch(|scratch| {
-                let work = Work {
-                    workers: Some(&pool),
-                    lanes: limits.chunk_lanes,
-                    max_lanes: limits.max_workers,
-                    cancel: &cancel,
+            kept.with_scratch(|scratch| {
+                let work = match pool {
+                    None => Work::serial(&cancel),
+                    workers => Work {
+                        workers,
+                        lanes: limits.chunk_lanes,
+                        max_lanes: limits.max_workers,
+                        cancel: &cancel,
+                    },
                 };
                 body(work, scratch)
             })

@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyType};
 
-use super::backend::{Backend, Held};
+use super::backend::{Backend, Held, owned};
 use super::batch::{Batch, Caller, Flow, read_batch};
 use super::chain::has_python;
 use super::errors;
@@ -62,11 +62,12 @@ const SHORT_PLAIN_WRITE_BYTES: usize = 256 << 10;
 /// And of at most this many chunks.
 const SHORT_WRITE_CHUNKS: usize = 8;
 
-/// Reads a batch and plans it.
+/// Reads a batch and plans it; `None` where not every chunk is in `store`.
 #[pyfunction]
 #[pyo3(signature = (batch, value, drop_axes, bind, *, store, path_type, kind, make_buffer, store_name, limits))]
 #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
 pub(crate) fn plan_write(
+    py: Python<'_>,
     batch: &Bound<'_, PyList>,
     value: &Bound<'_, PyUntypedArray>,
     drop_axes: Vec<usize>,
@@ -75,66 +76,73 @@ pub(crate) fn plan_write(
     path_type: &Bound<'_, PyType>,
     kind: Option<(String, Bound<'_, PyAny>)>,
     make_buffer: Option<Py<PyAny>>,
-    store_name: &str,
+    store_name: Option<&str>,
     limits: Limits,
-) -> PyResult<WriteJob> {
-    let view = memory::view(value, false)?;
-    let caller = Caller { shape: &view.shape, strides: &view.strides, drop_axes: &drop_axes };
-    let store = store.as_ref().map(|store| (store, path_type));
-    let Batch { entries, keys } = read_batch(batch, &caller, bind, store, Flow::Write)?;
-    let vlen = entries.iter().find_map(|entry| entry.chain.vlen_inside());
-    let mut tasks = Vec::with_capacity(entries.len());
-    for entry in entries {
-        if vlen.is_none() && entry.chain.spec().dtype.item_size != view.memory.item_size() {
-            return Err(PyValueError::new_err(format!(
-                "the values have elements of {} bytes, the chunks of {}",
-                view.memory.item_size(),
-                entry.chain.spec().dtype.item_size
-            )));
+) -> PyResult<Option<WriteJob>> {
+    run::caught(py, || {
+        let view = memory::view(value, false)?;
+        let caller = Caller { shape: &view.shape, strides: &view.strides, drop_axes: &drop_axes };
+        let store = store.as_ref().map(|store| (store, path_type));
+        let Some(Batch { entries, keys }) = read_batch(batch, &caller, bind, store, Flow::Write)? else {
+            return Ok(None);
+        };
+        let vlen = entries.iter().find_map(|entry| entry.chain.vlen_inside());
+        let mut tasks = Vec::with_capacity(entries.len());
+        for entry in entries {
+            if vlen.is_none() && entry.chain.spec().dtype.item_size != view.memory.item_size() {
+                return Err(PyValueError::new_err(format!(
+                    "the values have elements of {} bytes, the chunks of {}",
+                    view.memory.item_size(),
+                    entry.chain.spec().dtype.item_size
+                )));
+            }
+            if !view.memory.extent().holds(&entry.region, view.memory.item_size()) {
+                return Err(PyValueError::new_err("a selection leaves the values"));
+            }
+            tasks.push(WriteTask {
+                chain: entry.chain,
+                selection: entry.selection,
+                region: entry.region,
+                is_complete: entry.is_complete,
+            });
         }
-        if !view.memory.extent().holds(&entry.region, view.memory.item_size()) {
-            return Err(PyValueError::new_err("a selection leaves the values"));
-        }
-        tasks.push(WriteTask {
-            chain: entry.chain,
-            selection: entry.selection,
-            region: entry.region,
-            is_complete: entry.is_complete,
+        let source = match vlen {
+            Some(kind) => WriteSource::Objects(Box::new(ObjectArray::new(view.memory, kind))),
+            None => WriteSource::Elements(view.memory),
+        };
+        let hasher = HASHER.get();
+        // What has no store is the caller's alone: its keys are only labels, and nobody waits for it.
+        let name_of =
+            |store: &str| keys.iter().map(|key| hasher.hash_one(format!("{store}/{key}"))).collect();
+        let names: Vec<ChunkName> = store_name.map(name_of).unwrap_or_default();
+        let mut distinct = names.clone();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let request = WriteRequest::new(tasks, source);
+        let budget = if request.tasks().iter().all(|task| task.chain.is_plain()) {
+            SHORT_PLAIN_WRITE_BYTES
+        } else {
+            SHORT_WRITE_BYTES
+        };
+        let is_short = request.tasks().len() <= SHORT_WRITE_CHUNKS
+            && request.cost_bytes() <= budget
+            && !request.tasks().iter().any(|task| has_python(&task.chain));
+        let kind = kind.as_ref().map(|(name, place)| (name.as_str(), place.clone()));
+        let work = Arc::new(WriteWork {
+            is_parallel: distinct.len() == names.len(),
+            encoded: Mutex::new(request.tasks().iter().map(|_| None).collect()),
+            request,
+            backend: Backend::new(kind, keys, make_buffer)?,
+            _value: value.clone().into_any().unbind(),
         });
-    }
-    let source = match vlen {
-        Some(kind) => WriteSource::Objects(Box::new(ObjectArray::new(view.memory, kind))),
-        None => WriteSource::Elements(view.memory),
-    };
-    let hasher = HASHER.get();
-    let names: Vec<ChunkName> = keys.iter().map(|key| hasher.hash_one((store_name, key))).collect();
-    let mut distinct = names.clone();
-    distinct.sort_unstable();
-    distinct.dedup();
-    let request = WriteRequest::new(tasks, source);
-    let budget = if request.tasks().iter().all(|task| task.chain.is_plain()) {
-        SHORT_PLAIN_WRITE_BYTES
-    } else {
-        SHORT_WRITE_BYTES
-    };
-    let is_short = request.tasks().len() <= SHORT_WRITE_CHUNKS
-        && request.cost_bytes() <= budget
-        && !request.tasks().iter().any(|task| has_python(&task.chain));
-    let kind = kind.as_ref().map(|(name, place)| (name.as_str(), place.clone()));
-    let work = Arc::new(WriteWork {
-        is_parallel: distinct.len() == names.len(),
-        encoded: Mutex::new(request.tasks().iter().map(|_| None).collect()),
-        request,
-        backend: Backend::new(kind, keys, make_buffer)?,
-        _value: value.clone().into_any().unbind(),
-    });
-    Ok(WriteJob {
-        work,
-        limits,
-        cancel: CancelToken::default(),
-        is_short,
-        names: distinct,
-        held: Arc::new(Mutex::new(None)),
+        Ok(Some(WriteJob {
+            work,
+            limits,
+            cancel: CancelToken::default(),
+            is_short,
+            names: distinct,
+            held: Arc::new(Mutex::new(None)),
+        }))
     })
 }
 
@@ -154,36 +162,40 @@ impl WriteJob {
     /// Writes everything on this thread, without the interpreter lock. Answers `False`, with nothing done,
     /// where another write holds a chunk's lock: then `start` waits for it.
     fn run(&self, py: Python<'_>) -> PyResult<bool> {
-        let Some(_held) = locks::try_lock(self.names.clone()) else { return Ok(false) };
-        let work = &self.work;
-        work.backend.load(py, |index| work.request.tasks()[index].needs_existing())?;
-        let result = py.detach(|| {
-            run::on_this_thread(&self.limits, &self.cancel, |spread, scratch| {
-                write::write(&work.request, work.backend.chunks()?, spread, scratch)
-            })
-        });
-        // What was put before a failure stays put, as it would in a folder.
-        let finished = work.backend.finish(py);
-        result.map_err(|error| errors::to_python(py, error))?;
-        finished.map(|()| true)
+        run::caught(py, || {
+            let Some(_held) = locks::try_lock(self.names.clone()) else { return Ok(false) };
+            let work = &self.work;
+            work.backend.load(py, |index| work.request.tasks()[index].needs_existing())?;
+            let result = py.detach(|| {
+                run::on_this_thread(&self.limits, &self.cancel, |spread, scratch| {
+                    write::write(&work.request, work.backend.chunks()?, spread, scratch)
+                })
+            });
+            // What was put before a failure stays put, as it would in a folder.
+            let finished = work.backend.finish(py);
+            result.map_err(|error| errors::to_python(py, error))?;
+            finished.map(|()| true)
+        })
     }
 
     /// Writes everything on the pool, then calls `notify` with `None` or the exception.
     fn start(&self, py: Python<'_>, notify: Py<PyAny>) -> PyResult<()> {
-        let work = Arc::clone(&self.work);
-        let limits = self.limits;
-        let cancel = self.cancel.clone();
-        run::once_locked(py, self.names.clone(), notify, move |py, notify, held| {
-            let loaded = work.backend.load(py, |index| work.request.tasks()[index].needs_existing());
-            loaded?;
-            run::on_the_pool(py, &limits, &cancel, notify, move |spread, scratch| {
-                let result = work
-                    .backend
-                    .chunks()
-                    .and_then(|chunks| write::write(&work.request, chunks, work.spread(spread), scratch));
-                let finished = run::with_python(|py| work.backend.finish(py));
-                drop(held);
-                result.and(finished)
+        run::caught(py, || {
+            let work = Arc::clone(&self.work);
+            let limits = self.limits;
+            let cancel = self.cancel.clone();
+            run::once_locked(py, self.names.clone(), notify, move |py, notify, held| {
+                let loaded = work.backend.load(py, |index| work.request.tasks()[index].needs_existing());
+                loaded?;
+                run::on_the_pool(py, &limits, &cancel, notify, move |spread, scratch| {
+                    let result = work
+                        .backend
+                        .chunks()
+                        .and_then(|chunks| write::write(&work.request, chunks, work.spread(spread), scratch));
+                    let finished = run::with_python(|py| work.backend.finish(py));
+                    drop(held);
+                    result.and(finished)
+                })
             })
         })
     }
@@ -195,10 +207,12 @@ impl WriteJob {
 
     /// Takes the chunks' locks for Python to write them, then calls `notify`.
     fn hold(&self, py: Python<'_>, notify: Py<PyAny>) -> PyResult<()> {
-        let slot = Arc::clone(&self.held);
-        run::once_locked(py, self.names.clone(), notify, move |py, notify, held| {
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
-            notify.call1(py, (py.None(),)).map(|_| ())
+        run::caught(py, || {
+            let slot = Arc::clone(&self.held);
+            run::once_locked(py, self.names.clone(), notify, move |py, notify, held| {
+                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
+                notify.call1(py, (py.None(),)).map(|_| ())
+            })
         })
     }
 
@@ -209,8 +223,8 @@ impl WriteJob {
     }
 
     /// Whether the stored chunk `index`, if there is one, is needed.
-    fn needs_existing(&self, index: usize) -> bool {
-        self.work.request.tasks()[index].needs_existing()
+    fn needs_existing(&self, py: Python<'_>, index: usize) -> PyResult<bool> {
+        run::caught(py, || Ok(self.work.request.tasks()[index].needs_existing()))
     }
 
     /// Merges and encodes chunk `index` over the stored bytes in `existing`; [`WriteJob::take`] has them.
@@ -222,30 +236,41 @@ impl WriteJob {
         existing: Option<&Bound<'_, PyAny>>,
         notify: Option<Py<PyAny>>,
     ) -> PyResult<()> {
-        COUNTERS.add_python_request();
-        let held = existing.map(Held::new).transpose()?;
-        let work = Arc::clone(&self.work);
-        let body = move |spread: Work<'_>, scratch: &mut crate::codec::Scratch| -> Result<(), Error> {
-            let source = held.as_ref().map(|held| InMemory(held.as_slice()));
-            let source = source.as_ref().map(|bytes| bytes as &dyn ByteSource);
-            work.request.write_one(index, source, work.backend.key(index), spread, scratch, &mut |encoded| {
-                let owned = encoded.map(<[u8]>::to_vec);
-                work.encoded.lock().unwrap_or_else(PoisonError::into_inner)[index] = owned;
-                Ok(())
-            })
-        };
-        match notify {
-            Some(notify) => run::on_the_pool(py, &self.limits, &self.cancel, notify, body),
-            None => py
-                .detach(|| run::on_this_thread(&self.limits, &self.cancel, body))
-                .map_err(|error| errors::to_python(py, error)),
-        }
+        run::caught(py, || {
+            COUNTERS.add_python_request();
+            let held = existing.map(Held::new).transpose()?;
+            let work = Arc::clone(&self.work);
+            let body = move |spread: Work<'_>, scratch: &mut crate::codec::Scratch| -> Result<(), Error> {
+                let source = held.as_ref().map(|held| InMemory(held.as_slice()));
+                let source = source.as_ref().map(|bytes| bytes as &dyn ByteSource);
+                work.request.write_one(
+                    index,
+                    source,
+                    work.backend.key(index),
+                    spread,
+                    scratch,
+                    &mut |encoded| {
+                        let owned = encoded.map(|bytes| owned(bytes, work.backend.key(index))).transpose()?;
+                        work.encoded.lock().unwrap_or_else(PoisonError::into_inner)[index] = owned;
+                        Ok(())
+                    },
+                )
+            };
+            match notify {
+                Some(notify) => run::on_the_pool(py, &self.limits, &self.cancel, notify, body),
+                None => py
+                    .detach(|| run::on_this_thread(&self.limits, &self.cancel, body))
+                    .map_err(|error| errors::to_python(py, error)),
+            }
+        })
     }
 
     /// The encoded chunk `index` as an array of bytes; `None`: to be deleted.
-    fn take<'py>(&self, py: Python<'py>, index: usize) -> Option<Bound<'py, PyArray1<u8>>> {
-        let encoded = self.work.encoded.lock().unwrap_or_else(PoisonError::into_inner)[index].take();
-        encoded.map(|bytes| PyArray1::from_vec(py, bytes))
+    fn take<'py>(&self, py: Python<'py>, index: usize) -> PyResult<Option<Bound<'py, PyArray1<u8>>>> {
+        run::caught(py, || {
+            let encoded = self.work.encoded.lock().unwrap_or_else(PoisonError::into_inner)[index].take();
+            Ok(encoded.map(|bytes| PyArray1::from_vec(py, bytes)))
+        })
     }
 
     /// Store keys of the chunks.

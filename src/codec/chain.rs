@@ -12,6 +12,7 @@ use smallvec::SmallVec;
 
 use super::fill::Fill;
 use super::registry::BindError;
+use super::scratch::copy_of;
 use super::sharding::Sharding;
 use super::vlen::{self, Elements, VlenKind};
 use super::{ArraySpec, Codec, CodecFault, Direction, Engine, Scratch};
@@ -275,10 +276,9 @@ impl Chain {
         scratch: &mut Scratch,
     ) -> Result<Elements, StepError> {
         self.decode_rest(&self.steps, encoded, scratch, |bytes, _| {
-            vlen::decode(kind, bytes.to_vec(), self.element_count).map_err(|fault| StepError {
-                codec: kind.name().to_owned(),
-                direction: Direction::Decode,
-                fault,
+            let payload = copy_of(bytes);
+            payload.and_then(|payload| vlen::decode(kind, payload, self.element_count)).map_err(|fault| {
+                StepError { codec: kind.name().to_owned(), direction: Direction::Decode, fault }
             })
         })
     }
@@ -293,7 +293,7 @@ impl Chain {
     ) -> Result<T, StepError> {
         let Some((last, before)) = steps.split_last() else { return finish(encoded, scratch) };
         if let Some(len) = last.decoded_len {
-            let mut buffer = scratch.take(len);
+            let mut buffer = scratch.take(len).map_err(|fault| step_error(last, fault))?;
             let result = last
                 .codec
                 .decode_into(encoded, &mut buffer, scratch)
@@ -395,11 +395,14 @@ impl Chain {
     /// The error for a stored chunk of the wrong length.
     #[must_use]
     pub fn length_fault(&self, actual: usize) -> StepError {
-        StepError {
-            codec: self.steps.last().map_or_else(|| "bytes".to_owned(), |step| step.codec.name().to_owned()),
-            direction: Direction::Decode,
-            fault: CodecFault::DecodedLength { expected: self.len_bytes, actual },
-        }
+        self.fault(Direction::Decode, CodecFault::DecodedLength { expected: self.len_bytes, actual })
+    }
+
+    /// The error for what concerns a chunk as a whole.
+    #[must_use]
+    pub fn fault(&self, direction: Direction, fault: CodecFault) -> StepError {
+        let codec = self.steps.last().map_or_else(|| "bytes".to_owned(), |step| step.codec.name().to_owned());
+        StepError { codec, direction, fault }
     }
 }
 

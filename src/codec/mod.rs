@@ -112,6 +112,15 @@ pub enum CodecFault {
     /// A codec written in Python raised; its exception is the source.
     #[error("the Python codec raised {0}")]
     Python(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// There is no memory for a chunk of this size.
+    #[error("there is no memory for {len_bytes} bytes")]
+    OutOfMemory {
+        /// What was asked for, in bytes.
+        len_bytes: usize,
+    },
+    /// A codec written in Python answered that the chunk is not to be stored.
+    #[error("the codec leaves the chunk out")]
+    LeftOut,
     /// The read or write was cancelled.
     #[error("cancelled")]
     Cancelled,

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::{Codec, CodecFault, Engine, Scratch};
+use crate::schedule::run_foreign;
 
 /// A codec that runs in Python.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub struct PythonCodec {
     name: String,
     /// `bytes → buffer`, the whole decoded form.
     decode: Arc<Py<PyAny>>,
-    /// `bytes → buffer`, the whole encoded form.
+    /// `bytes → buffer`, the whole encoded form; `None` leaves the chunk out of the store.
     encode: Arc<Py<PyAny>>,
     /// Encoded length for the one decoded length there is, where the class says that it is fixed.
     encoded_len: Option<usize>,
@@ -38,7 +39,16 @@ impl PythonCodec {
     ) -> Result<(), CodecFault> {
         Python::attach(|py| {
             let fault = |error: PyErr| CodecFault::Python(Box::new(error));
-            let answer = function.bind(py).call1((PyBytes::new(py, input),)).map_err(fault)?;
+            let input = PyBytes::new_with(py, input.len(), |bytes| {
+                bytes.copy_from_slice(input);
+                Ok(())
+            });
+            let input = input.map_err(fault)?;
+            // It may read another array through us.
+            let answer = run_foreign(|| function.bind(py).call1((input,))).map_err(fault)?;
+            if answer.is_none() {
+                return Err(CodecFault::LeftOut);
+            }
             let buffer = PyBuffer::<u8>::get(&answer).map_err(fault)?;
             take(py, &buffer)
         })

@@ -7,10 +7,44 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 
+use super::CodecFault;
+
 /// Buffers above this stay with their chunk: a worker must not hoard memory after one huge chunk.
 const KEPT_BUFFER_MAX_BYTES: usize = 64 << 20;
 /// How many buffers one worker keeps.
 const KEPT_BUFFERS: usize = 6;
+
+/// Makes room for `more_bytes` more. A chunk that does not fit in memory is an error, not the end of the
+/// process, which is what the standard library makes of it.
+///
+/// # Errors
+/// No memory.
+pub fn reserve(bytes: &mut Vec<u8>, more_bytes: usize) -> Result<(), CodecFault> {
+    bytes.try_reserve(more_bytes).map_err(|_| CodecFault::OutOfMemory { len_bytes: more_bytes })
+}
+
+/// Sets the length of a vector; new bytes are 0.
+///
+/// # Errors
+/// No memory.
+pub fn resize(bytes: &mut Vec<u8>, len_bytes: usize) -> Result<(), CodecFault> {
+    if let Some(more_bytes) = len_bytes.checked_sub(bytes.len()) {
+        bytes.try_reserve_exact(more_bytes).map_err(|_| CodecFault::OutOfMemory { len_bytes: more_bytes })?;
+    }
+    bytes.resize(len_bytes, 0);
+    Ok(())
+}
+
+/// A copy of `bytes`.
+///
+/// # Errors
+/// No memory.
+pub fn copy_of(bytes: &[u8]) -> Result<Vec<u8>, CodecFault> {
+    let mut copy = Vec::new();
+    reserve(&mut copy, bytes.len())?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
 
 /// Bytes of a set length whose memory is reused; they hold whatever the last user left.
 #[derive(Debug, Default)]
@@ -22,11 +56,15 @@ pub struct ScratchBuffer {
 
 impl ScratchBuffer {
     /// Sets the length; bytes past the old length are unspecified.
-    pub fn set_len(&mut self, len_bytes: usize) {
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn set_len(&mut self, len_bytes: usize) -> Result<(), CodecFault> {
         if self.bytes.len() < len_bytes {
-            self.bytes.resize(len_bytes, 0);
+            resize(&mut self.bytes, len_bytes)?;
         }
         self.len = len_bytes;
+        Ok(())
     }
 }
 
@@ -52,9 +90,25 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// A buffer of `len_bytes` with unspecified contents; give it back with [`Scratch::put`].
+    /// A buffer without bytes, to be filled by whoever knows the length; give it back with
+    /// [`Scratch::put`].
     #[must_use]
-    pub fn take(&mut self, len_bytes: usize) -> ScratchBuffer {
+    pub fn take_empty(&mut self) -> ScratchBuffer {
+        self.find(0)
+    }
+
+    /// A buffer of `len_bytes` with unspecified contents; give it back with [`Scratch::put`].
+    ///
+    /// # Errors
+    /// No memory.
+    pub fn take(&mut self, len_bytes: usize) -> Result<ScratchBuffer, CodecFault> {
+        let mut buffer = self.find(len_bytes);
+        buffer.set_len(len_bytes)?;
+        Ok(buffer)
+    }
+
+    /// The kept buffer that fits best, or a new one.
+    fn find(&mut self, len_bytes: usize) -> ScratchBuffer {
         // The smallest that is large enough, else the largest (it grows once).
         let best = self
             .buffers
@@ -66,7 +120,7 @@ impl Scratch {
             })
             .map(|(index, _)| index);
         let mut buffer = best.map_or_else(ScratchBuffer::default, |index| self.buffers.swap_remove(index));
-        buffer.set_len(len_bytes);
+        buffer.len = 0;
         buffer
     }
 

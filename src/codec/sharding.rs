@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use super::chain::Chain;
 use super::registry::BindError;
-use super::{CodecFault, Scratch};
+use super::scratch::reserve;
+use super::{CodecFault, Direction, Scratch};
 use crate::error::StepError;
 
 /// Name of the codec in metadata.
@@ -18,6 +19,9 @@ pub const NAME: &str = "sharding_indexed";
 
 /// Offset and length of an inner chunk that is not there.
 const MISSING: u64 = u64::MAX;
+
+/// Inner chunks of one shard at most: an index of a GiB.
+const INNER_CHUNKS_MAX: usize = 1 << 26;
 
 /// Where the index lies in the shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +120,12 @@ impl Sharding {
                     .to_owned(),
             ));
         };
-        let inner_count = grid.iter().product();
+        let inner_count = grid.iter().try_fold(1_usize, |product, &len| product.checked_mul(len));
+        let Some(inner_count) = inner_count.filter(|&count| count <= INNER_CHUNKS_MAX) else {
+            return Err(BindError::Unsupported(format!(
+                "shards of {grid:?} inner chunks: no more than {INNER_CHUNKS_MAX} are handled natively"
+            )));
+        };
         let write_positions = order.positions(&grid);
         Ok(Self { inner, index, index_len, location, grid, inner_count, write_positions })
     }
@@ -183,7 +192,8 @@ impl Sharding {
     /// # Errors
     /// What the index's own chain refuses, checksums included.
     pub fn decode_index(&self, encoded: &[u8], scratch: &mut Scratch) -> Result<ShardIndex, StepError> {
-        let mut bytes = scratch.take(self.inner_count * 16);
+        let mut bytes =
+            scratch.take(self.inner_count * 16).map_err(|fault| step(Direction::Decode, fault))?;
         let result = self.index.decode(encoded, &mut bytes, scratch).map_err(|mut error| {
             error.codec = format!("{NAME} (index: {})", error.codec);
             error
@@ -218,7 +228,8 @@ impl Sharding {
         if inner.iter().all(Option::is_none) {
             return Ok(false);
         }
-        shard.reserve(data_len + self.index_len);
+        let no_memory = |fault| step(Direction::Encode, fault);
+        reserve(shard, data_len.saturating_add(self.index_len)).map_err(no_memory)?;
         let mut offset = match self.location {
             IndexLocation::Start => self.index_len as u64,
             IndexLocation::End => 0,
@@ -226,7 +237,7 @@ impl Sharding {
         if self.location == IndexLocation::Start {
             shard.resize(self.index_len, 0);
         }
-        let mut index = scratch.take(self.inner_count * 16);
+        let mut index = scratch.take(self.inner_count * 16).map_err(no_memory)?;
         index.fill(0xff);
         for &position in &self.write_positions {
             if let Some(bytes) = inner[position] {
@@ -306,11 +317,11 @@ pub fn check_overlaps(ranges: &mut Vec<Range<u64>>) -> Result<(), StepError> {
 /// A fault in the shard's own structure.
 #[must_use]
 pub fn damaged(what: String) -> StepError {
-    StepError {
-        codec: NAME.to_owned(),
-        direction: super::Direction::Decode,
-        fault: CodecFault::Damaged(what),
-    }
+    step(Direction::Decode, CodecFault::Damaged(what))
+}
+
+fn step(direction: Direction, fault: CodecFault) -> StepError {
+    StepError { codec: NAME.to_owned(), direction, fault }
 }
 
 #[cfg(test)]

@@ -76,7 +76,10 @@ pub fn decode(kind: VlenKind, payload: Vec<u8>, element_count: usize) -> Result<
     if (payload.len() - 4) / 4 < element_count {
         return damaged(format!("{} bytes are too few for {element_count} elements", payload.len()));
     }
-    let mut spans = Vec::with_capacity(element_count);
+    let mut spans = Vec::new();
+    spans.try_reserve_exact(element_count).map_err(|_| CodecFault::OutOfMemory {
+        len_bytes: element_count.saturating_mul(size_of::<Span>()),
+    })?;
     let mut at = 4;
     for index in 0..element_count {
         let Some(field) = payload.get(at..).and_then(<[u8]>::first_chunk::<4>) else {

@@ -4,7 +4,7 @@
 use crate::codec::chain::Chain;
 use crate::codec::scratch::ScratchBuffer;
 use crate::codec::vlen::{Elements, VlenKind};
-use crate::codec::{CodecFault, Scratch};
+use crate::codec::{CodecFault, Direction, Scratch};
 use crate::counters::COUNTERS;
 use crate::error::{Error, StepError};
 use crate::gather::Supply;
@@ -82,7 +82,7 @@ fn read_plain(
     let Some((lowest, highest)) = region.bounds() else { return Ok(()) };
     let end = highest.cast_unsigned() + place.item_size();
     region.base -= lowest;
-    let mut buffer = scratch.take(0);
+    let mut buffer = scratch.take_empty();
     let result = source
         .read(lowest.cast_unsigned() as u64..end as u64, &mut buffer)
         .and_then(|bytes| Ok(place.scatter(&bytes, &region)?));
@@ -98,12 +98,12 @@ fn read_encoded(
     key: &str,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
-    let mut stored = scratch.take(0);
+    let mut stored = scratch.take_empty();
     let result = source.read(0..source.len_bytes(), &mut stored).and_then(|encoded| {
         if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, &place)) {
             return chain.decode(&encoded, target, scratch).map_err(|error| error.at(key));
         }
-        let mut decoded = scratch.take(chain.len_bytes());
+        let mut decoded = take_chunk(chain, Direction::Decode, key, scratch)?;
         let result = chain
             .decode(&encoded, &mut decoded, scratch)
             .map_err(|error| error.at(key))
@@ -113,6 +113,16 @@ fn read_encoded(
     });
     scratch.put(stored);
     result
+}
+
+/// Memory for a decoded chunk.
+fn take_chunk(
+    chain: &Chain,
+    direction: Direction,
+    key: &str,
+    scratch: &mut Scratch,
+) -> Result<ScratchBuffer, Error> {
+    scratch.take(chain.len_bytes()).map_err(|fault| chain.fault(direction, fault).at(key))
 }
 
 /// The destination with its axes in stored order, if it takes the whole chunk.
@@ -147,7 +157,7 @@ fn decode_objects(
     key: &str,
     scratch: &mut Scratch,
 ) -> Result<Elements, Error> {
-    let mut stored = scratch.take(0);
+    let mut stored = scratch.take_empty();
     let elements = source
         .read(0..source.len_bytes(), &mut stored)
         .and_then(|encoded| chain.decode_elements(kind, &encoded, scratch).map_err(|error| error.at(key)));
@@ -209,7 +219,7 @@ fn write_elements(
             return encode_elements(chain, decoded, request.key, scratch, emit);
         }
     }
-    let mut decoded = scratch.take(chain.len_bytes());
+    let mut decoded = take_chunk(chain, Direction::Encode, request.key, scratch)?;
     let result = merge_elements(request, supply, &mut decoded, scratch)
         .and_then(|()| encode_elements(chain, &decoded, request.key, scratch, emit));
     scratch.put(decoded);
@@ -229,7 +239,7 @@ fn merge_elements(
             None => chain.fill().write_to(decoded),
             Some(source) => {
                 check_len(chain, source.len_bytes()).map_err(|error| error.at(request.key))?;
-                let mut stored = scratch.take(0);
+                let mut stored = scratch.take_empty();
                 let result = source.read(0..source.len_bytes(), &mut stored).and_then(|encoded| {
                     chain.decode(&encoded, decoded, scratch).map_err(|error| error.at(request.key))
                 });
@@ -255,12 +265,24 @@ fn encode_elements(
         return emit(Some(decoded));
     }
     let mut encoded = scratch.take_vec();
-    let result = chain
-        .encode(decoded, &mut encoded, scratch)
-        .map_err(|error| error.at(key))
-        .and_then(|()| emit(Some(&encoded)));
+    let result = chain.encode(decoded, &mut encoded, scratch);
+    let result = emit_encoded(result, &encoded, key, emit);
     scratch.put_vec(encoded);
     result
+}
+
+/// Hands on what was encoded: nothing where a codec left the chunk out.
+fn emit_encoded(
+    result: Result<(), StepError>,
+    encoded: &[u8],
+    key: &str,
+    emit: &mut Emit<'_>,
+) -> Result<(), Error> {
+    match result {
+        Ok(()) => emit(Some(encoded)),
+        Err(StepError { fault: CodecFault::LeftOut, direction: Direction::Encode, .. }) => emit(None),
+        Err(error) => Err(error.at(key)),
+    }
 }
 
 fn write_objects(
@@ -293,10 +315,8 @@ fn write_objects(
         return emit(None);
     }
     let mut encoded = scratch.take_vec();
-    let result = chain
-        .encode_elements(kind, merged.into_iter(), &mut encoded, scratch)
-        .map_err(|error: StepError| error.at(request.key))
-        .and_then(|()| emit(Some(&encoded)));
+    let result = chain.encode_elements(kind, merged.into_iter(), &mut encoded, scratch);
+    let result = emit_encoded(result, &encoded, request.key, emit);
     scratch.put_vec(encoded);
     result
 }

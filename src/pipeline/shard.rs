@@ -8,8 +8,9 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use crate::codec::chain::Chain;
+use crate::codec::scratch::{copy_of, resize};
 use crate::codec::sharding::{self, ShardIndex, Sharding};
-use crate::codec::{Codec, CodecFault, Scratch};
+use crate::codec::{Codec, CodecFault, Direction, Scratch};
 use crate::error::{Error, StepError};
 use crate::gather::Supply;
 use crate::plan::DisjointRegions;
@@ -83,7 +84,7 @@ fn read_index(
     scratch: &mut Scratch,
 ) -> Result<ShardIndex, Error> {
     let range = sharding.index_range(source.len_bytes()).map_err(|error| error.at(key))?;
-    let mut buffer = scratch.take(0);
+    let mut buffer = scratch.take_empty();
     let index = source
         .read(range, &mut buffer)
         .and_then(|encoded| sharding.decode_index(&encoded, scratch).map_err(|error| error.at(key)));
@@ -92,7 +93,12 @@ fn read_index(
 }
 
 /// The request cut along the inner chunks, in the order of the axes as stored.
-fn pieces_of(chain: &Chain, sharding: &Sharding, selection: &Selection, region: &Region) -> Vec<Piece> {
+pub(super) fn pieces_of(
+    chain: &Chain,
+    sharding: &Sharding,
+    selection: &Selection,
+    region: &Region,
+) -> Vec<Piece> {
     let inner_shape = &sharding.inner().spec().chunk_shape;
     let order = chain.stored_axes();
     if order.is_sorted() {
@@ -163,7 +169,7 @@ pub fn write_shard(
     let pieces = pieces_of(request.chain, sharding, request.selection, request.origin.region());
     let is_rewritten = pieces.len() == sharding.inner_count()
         && pieces.iter().all(|piece| piece.selection.covers(inner_shape));
-    let mut stored_buffer = scratch.take(0);
+    let mut stored_buffer = scratch.take_empty();
     let result = (|| {
         let stored = match request.existing {
             Some(source) if !is_rewritten => {
@@ -193,7 +199,8 @@ pub fn write_shard(
             };
             write_chunk(request, work, scratch, &mut |bytes| {
                 // Set once: every piece has an inner chunk of its own.
-                let _ = encoded[at].set(bytes.map(<[u8]>::to_vec));
+                let copy = bytes.map(copy_of).transpose().map_err(|fault| of_encoding(fault).at(key))?;
+                let _ = encoded[at].set(copy);
                 Ok(())
             })
         })?;
@@ -209,6 +216,11 @@ pub fn write_shard(
     })();
     scratch.put(stored_buffer);
     result
+}
+
+/// A fault of the shard as a whole.
+fn of_encoding(fault: CodecFault) -> StepError {
+    StepError { codec: sharding::NAME.to_owned(), direction: Direction::Encode, fault }
 }
 
 /// The encoded inner chunks of a stored shard, in C order of the grid.
@@ -321,7 +333,7 @@ impl Codec for ShardStep {
         if len_bytes > limit_bytes {
             return Err(CodecFault::DecodedLength { expected: limit_bytes, actual: len_bytes });
         }
-        decoded.resize(len_bytes, 0);
+        resize(decoded, len_bytes)?;
         self.decode_into(encoded, decoded, scratch)
     }
 

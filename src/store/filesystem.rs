@@ -109,7 +109,12 @@ impl ByteSource for OpenFile<'_> {
     fn read<'a>(&'a self, range: Range<u64>, buffer: &'a mut ScratchBuffer) -> Result<Cow<'a, [u8]>, Error> {
         let len = usize::try_from(range.end - range.start)
             .map_err(|_| Error::Internal(format!("bytes {range:?} do not fit in memory")))?;
-        buffer.set_len(len);
+        buffer.set_len(len).map_err(|_| Error::Store {
+            chunk_key: self.key.to_owned(),
+            operation: "get",
+            location: self.path.display().to_string(),
+            source: ErrorKind::OutOfMemory.into(),
+        })?;
         self.read_into(range, buffer)?;
         Ok(Cow::Borrowed(buffer))
     }
@@ -152,19 +157,30 @@ fn temporary_path(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}-{number}.partial", std::process::id()))
 }
 
+/// Makes a temporary file beside `path`, folders included.
+fn create_temporary(path: &Path) -> io::Result<(File, PathBuf)> {
+    let mut has_folder = false;
+    loop {
+        let temporary = temporary_path(path);
+        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+            Ok(file) => return Ok((file, temporary)),
+            Err(error) if error.kind() == ErrorKind::NotFound && !has_folder => {
+                if let Some(folder) = path.parent() {
+                    fs::create_dir_all(folder)?;
+                }
+                has_folder = true;
+            }
+            // Left by a process of the same number that was killed (in containers most have the same), or
+            // in use by one on another machine: the next number is free.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Replaces the file at `path`, or makes it, folders included.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let temporary = temporary_path(path);
-    let create = || OpenOptions::new().write(true).create_new(true).open(&temporary);
-    let mut file = match create() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            if let Some(folder) = path.parent() {
-                fs::create_dir_all(folder)?;
-            }
-            create()?
-        }
-        other => other?,
-    };
+    let (mut file, temporary) = create_temporary(path)?;
     let written = file.write_all(bytes).and_then(|()| {
         drop(file);
         move_over(&temporary, path)

@@ -11,6 +11,7 @@ use super::configuration::integer_within;
 use super::output::{Output, damaged, generous};
 use super::streams::{self, Step, StreamDecoder, difference};
 use crate::codec::registry::{BindError, BindOptions};
+use crate::codec::scratch::reserve;
 use crate::codec::{ArraySpec, Codec, CodecFault, Scratch};
 
 /// The library's default, which it calls 0.
@@ -76,7 +77,7 @@ impl Codec for Bz2 {
         _scratch: &mut Scratch,
     ) -> Result<(), CodecFault> {
         let mut compressor = Compress::new(Compression::new(self.level), WORK_FACTOR);
-        encoded.reserve(bound(decoded.len()));
+        reserve(encoded, bound(decoded.len()))?;
         let mut rest = decoded;
         loop {
             let used_before = compressor.total_in();
@@ -85,7 +86,7 @@ impl Codec for Bz2 {
             if status == Status::StreamEnd {
                 return Ok(());
             }
-            encoded.reserve(bound(rest.len()));
+            reserve(encoded, bound(rest.len()))?;
         }
     }
 }

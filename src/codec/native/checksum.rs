@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::configuration::{integer, text};
 use super::jenkins;
 use crate::codec::registry::{BindError, BindOptions};
+use crate::codec::scratch::reserve;
 use crate::codec::{ArraySpec, Codec, CodecFault, Scratch};
 
 const WIDTH: usize = 4;
@@ -187,7 +188,7 @@ impl<A: Algorithm> Codec for Checksum<A> {
         let checksum = self.algorithm.compute(decoded)?.to_le_bytes();
         let (before, behind): (&[u8], &[u8]) =
             if self.is_at_start { (&checksum, &[]) } else { (&[], &checksum) };
-        encoded.reserve(decoded.len() + WIDTH);
+        reserve(encoded, decoded.len() + WIDTH)?;
         encoded.extend_from_slice(before);
         encoded.extend_from_slice(decoded);
         encoded.extend_from_slice(behind);

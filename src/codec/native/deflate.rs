@@ -31,6 +31,7 @@ use serde_json::Value;
 use super::configuration::integer_within;
 use super::output::{Output, append, damaged};
 use crate::codec::registry::BindError;
+use crate::codec::scratch::reserve;
 use crate::codec::{CodecFault, Scratch};
 
 /// Highest libdeflate level that is used here.
@@ -115,8 +116,7 @@ pub(super) fn compress(
 ) -> Result<(), CodecFault> {
     let engine = match level {
         0 => {
-            store(decoded, encoded);
-            return Ok(());
+            return store(decoded, encoded);
         }
         1 => sampled_engine(decoded, scratch)?,
         2 | 3 => Engine::Libdeflate(2),
@@ -205,7 +205,7 @@ fn compress_with_miniz(
     scratch: &mut Scratch,
 ) -> Result<(), CodecFault> {
     // miniz_oxide is Rust and wants initialised memory: kept scratch has it for nothing.
-    let mut buffer = scratch.take(bound(decoded.len()));
+    let mut buffer = scratch.take(bound(decoded.len()))?;
     let compressor = scratch.context::<Miniz>().0.get_or_insert_with(|| {
         // Zlib level 1, no zlib header, default strategy.
         Box::new(miniz::CompressorOxide::new(miniz::create_comp_flags_from_zip_params(1, 0, 0)))
@@ -224,8 +224,8 @@ fn compress_with_miniz(
 }
 
 /// Appends `decoded` as stored blocks.
-fn store(decoded: &[u8], encoded: &mut Vec<u8>) {
-    encoded.reserve(bound(decoded.len()));
+fn store(decoded: &[u8], encoded: &mut Vec<u8>) -> Result<(), CodecFault> {
+    reserve(encoded, bound(decoded.len()))?;
     let mut rest = decoded;
     loop {
         let (block, after) = rest.split_at(rest.len().min(STORED_BLOCK_BYTES));
@@ -235,7 +235,7 @@ fn store(decoded: &[u8], encoded: &mut Vec<u8>) {
         encoded.extend_from_slice(&(!len).to_le_bytes());
         encoded.extend_from_slice(block);
         if after.is_empty() {
-            return;
+            return Ok(());
         }
         rest = after;
     }

@@ -6,6 +6,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::codec::scratch::resize;
 use crate::codec::{Codec, CodecFault, Scratch};
 
 /// A codec of fixed lengths. The slices it gets always have the lengths it announced.
@@ -70,7 +71,7 @@ impl<T: Transform> Codec for Fixed<T> {
         if actual > limit_bytes {
             return Err(CodecFault::DecodedLength { expected: limit_bytes, actual });
         }
-        decoded.resize(actual, 0);
+        resize(decoded, actual)?;
         self.0.decode(encoded, decoded)
     }
 
@@ -79,7 +80,7 @@ impl<T: Transform> Codec for Fixed<T> {
             CodecFault::Value(format!("{} bytes are no whole number of elements", decoded.len()))
         })?;
         let start = encoded.len();
-        encoded.resize(start + len_bytes, 0);
+        resize(encoded, start + len_bytes)?;
         self.0.encode(decoded, &mut encoded[start..])
     }
 }

@@ -18,6 +18,7 @@ use super::configuration::integer;
 use super::output::{Output, damaged, generous};
 use super::streams::{self, Step, StreamDecoder, difference};
 use crate::codec::registry::{BindError, BindOptions};
+use crate::codec::scratch::reserve;
 use crate::codec::{ArraySpec, Codec, CodecFault, Scratch};
 
 // The numbers of Python's `lzma` module.
@@ -276,7 +277,7 @@ impl Codec for Lzma {
         .map_err(library)?;
         let mut rest = decoded;
         loop {
-            encoded.reserve(ENCODE_STEP_BYTES);
+            reserve(encoded, ENCODE_STEP_BYTES)?;
             let used_before = stream.total_in();
             let status = stream.process_vec(rest, encoded, Action::Finish).map_err(library)?;
             rest = rest.get(difference(stream.total_in(), used_before)..).unwrap_or_default();

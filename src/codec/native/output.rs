@@ -9,6 +9,7 @@
 use std::mem::MaybeUninit;
 
 use crate::codec::CodecFault;
+use crate::codec::scratch::reserve;
 
 /// The least that a growing output is enlarged to.
 const FIRST_CAPACITY_BYTES: usize = 4096;
@@ -116,7 +117,9 @@ impl<'a> Output<'a> {
                 if bytes.capacity() >= *limit_bytes || wanted <= bytes.len() {
                     return Err(too_long(*limit_bytes));
                 }
-                bytes.try_reserve_exact(wanted - bytes.len()).map_err(|error| out_of_memory(&error))
+                bytes
+                    .try_reserve_exact(wanted - bytes.len())
+                    .map_err(|_| CodecFault::OutOfMemory { len_bytes: wanted })
             }
         }
     }
@@ -148,7 +151,7 @@ pub(super) unsafe fn append(
     bound_bytes: usize,
     write: impl FnOnce(&mut [MaybeUninit<u8>]) -> Result<usize, CodecFault>,
 ) -> Result<(), CodecFault> {
-    encoded.try_reserve(bound_bytes).map_err(|error| out_of_memory(&error))?;
+    reserve(encoded, bound_bytes)?;
     let room = encoded.spare_capacity_mut();
     let room_bytes = room.len();
     let written_bytes = write(room)?;
@@ -176,10 +179,6 @@ pub(super) fn damaged(what: &str) -> CodecFault {
 /// The fault for data that stops before its format says.
 pub(super) fn truncated() -> CodecFault {
     damaged("it ends before its end marker")
-}
-
-fn out_of_memory(error: &std::collections::TryReserveError) -> CodecFault {
-    CodecFault::Library { library: "the memory allocator", reason: error.to_string() }
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use serde_json::Value;
 use super::configuration::{integer, text};
 use super::element::{Element, unsupported};
 use crate::codec::registry::{BindError, BindOptions};
+use crate::codec::scratch::reserve;
 use crate::codec::{ArraySpec, ByteOrder, Codec, CodecFault, Kind, Scratch};
 
 /// Numbers decompressed at a time; pco wants a multiple of 256.
@@ -107,7 +108,7 @@ impl<T: Number + Element> Codec for Pcodec<T> {
                 return Err(CodecFault::DecodedLength { expected: limit_bytes, actual: end });
             }
             if decoded.capacity() < end {
-                decoded.reserve_exact((2 * end).min(limit_bytes) - start);
+                reserve(decoded, (2 * end).min(limit_bytes) - start)?;
             }
             decoded.resize(end, 0);
             T::write(numbers, false, &mut decoded[start..]);

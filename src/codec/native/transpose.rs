@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use crate::codec::registry::{BindError, BindOptions};
+use crate::codec::scratch::resize;
 use crate::codec::{ArraySpec, Codec, CodecFault, Scratch};
 use crate::plan::regions::{Extent, Region, RegionAxis};
 use crate::plan::selection::contiguous_strides;
@@ -122,13 +123,13 @@ impl Codec for Transpose {
         if self.len_bytes > limit_bytes {
             return Err(CodecFault::DecodedLength { expected: limit_bytes, actual: self.len_bytes });
         }
-        decoded.resize(self.len_bytes, 0);
+        resize(decoded, self.len_bytes)?;
         self.decode_into(encoded, decoded, scratch)
     }
 
     fn encode(&self, decoded: &[u8], encoded: &mut Vec<u8>, _: &mut Scratch) -> Result<(), CodecFault> {
         let start = encoded.len();
-        encoded.resize(start + self.len_bytes, 0);
+        resize(encoded, start + self.len_bytes)?;
         self.permute(decoded, &self.decoded, &mut encoded[start..], &self.encoded)
     }
 }
