@@ -147,9 +147,7 @@ def _dask() -> Any:
 
 @pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
 @pytest.mark.parametrize("is_sharded", [False, True])
-def test_dask_in_this_process(
-    tmp_path: Path, scheduler: Scheduler, is_sharded: bool, counted: None
-) -> None:
+def test_dask_in_this_process(tmp_path: Path, scheduler: Scheduler, is_sharded: bool, counted: None) -> None:
     dask = _dask()
     dask_array = pytest.importorskip("dask.array")
     values = counting(40, 30, dtype="float64")
@@ -171,9 +169,7 @@ def test_dask_in_other_processes(tmp_path: Path, zarr_format: Literal[2, 3]) -> 
     dask_array = pytest.importorskip("dask.array")
     values = counting(40, 30, dtype="int64")
     store = LocalStore(tmp_path / "array")
-    target = zarr.create_array(
-        store, shape=(40, 30), chunks=(10, 10), dtype="int64", zarr_format=zarr_format
-    )
+    target = zarr.create_array(store, shape=(40, 30), chunks=(10, 10), dtype="int64", zarr_format=zarr_format)
     target[...] = values  # the parent has used its engine before it makes children
     environment = {"ZARR_CODEC_PIPELINE__PATH": SUBJECT_PATH}
     with (
@@ -276,9 +272,7 @@ def test_tensorstore_reads_v2(
     assert same_bits(np.asarray(_read_by_tensorstore(tensorstore, tmp_path, "zarr")), data)
 
 
-@pytest.mark.parametrize(
-    "chain", ["raw", "zstd", "gzip", "blosc", "crc32c", "transpose", "sharded"]
-)
+@pytest.mark.parametrize("chain", ["raw", "zstd", "gzip", "blosc", "crc32c", "transpose", "sharded"])
 def test_zarrista_reads_v3(tmp_path: Path, zarrista: Any, chain: str, counted: None) -> None:
     data = counting(13, 11, dtype="int32")
     _written(tmp_path, data, **CHAINS[chain])
