@@ -66,9 +66,7 @@ def main() -> None:
 
     register_pipeline(EmptyPipeline)
     floor = f"{EmptyPipeline.__module__}.{EmptyPipeline.__qualname__}"
-    paths = {"floor": floor} | {
-        name: path for name, path in PIPELINES.items() if is_installed(path)
-    }
+    paths = {"floor": floor} | {name: path for name, path in PIPELINES.items() if is_installed(path)}
     names = list(paths)
     figures: dict[int, dict[str, float]] = {}
     print("| chunks |", " | ".join(f"{name} (µs/chunk)" for name in names), "|")

@@ -273,9 +273,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=9, help="best of so many rounds (9)")
     parser.add_argument("--quick", action="store_true", help="three rounds: a rough look")
     parser.add_argument("--only", metavar="TEXT", help="cases whose name contains TEXT")
-    parser.add_argument(
-        "--pipelines", metavar="NAMES", help=f"comma-separated, of {', '.join(PIPELINES)}"
-    )
+    parser.add_argument("--pipelines", metavar="NAMES", help=f"comma-separated, of {', '.join(PIPELINES)}")
     parser.add_argument("--folder", type=Path, help="where to keep the arrays, e.g. a RAM disk")
     parser.add_argument("--json", type=Path, help="write all times there")
     parser.add_argument("--markdown", type=Path, help="write the table there as well")
@@ -304,9 +302,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="wazarr-bench-", dir=options.folder) as folder:
         for number, case in enumerate(chosen):
             print(f"measuring: {case.name}", file=sys.stderr, flush=True)
-            measured, sizes[case.name] = run_case(
-                case, Path(folder) / str(number), pipelines, rounds
-            )
+            measured, sizes[case.name] = run_case(case, Path(folder) / str(number), pipelines, rounds)
             cells += measured
 
     machine = f"{processor()}, {os.cpu_count()} processors, {platform.system()}"

@@ -106,7 +106,7 @@ def bind_codec(
 def python_codec(
     name: str,
     decode: Callable[[bytes], _Bytes],
-    encode: Callable[[bytes], _Bytes],
+    encode: Callable[[bytes], _Bytes | None],
     *,
     encoded_len: int | None,
 ) -> Codec:

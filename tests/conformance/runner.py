@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 from dataclasses import dataclass, field
@@ -110,6 +111,16 @@ def _scene(operation: Operation, location: Location, path: str) -> Iterator[Scen
             _close(store)
 
 
+def _await_stragglers() -> None:
+    """Wait for what the default pipeline goes on doing after it has raised."""
+
+    async def stragglers() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+
+    sync(stragglers())
+
+
 def _attempt(action: Callable[[], Any]) -> Outcome:
     """Return what happened, exceptions included, as a comparable value."""
     try:
@@ -184,6 +195,8 @@ def check(operation: Operation, folder: Path, *, is_sabotaged: bool = False) -> 
         return
 
     expected = _run_steps(operation, theirs, ORACLE_PATH)
+    if any(isinstance(outcome, Raised) for outcome in expected):
+        _await_stragglers()
     if SUBJECT_IS_WAZARR:
         import wazarr
 

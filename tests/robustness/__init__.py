@@ -1,0 +1,1 @@
+"""Attacks: damage, kills, forks, interrupts, races and nonsense."""
