@@ -147,9 +147,7 @@ def _dask() -> Any:
 
 @pytest.mark.parametrize("scheduler", ["threads", "synchronous"])
 @pytest.mark.parametrize("is_sharded", [False, True])
-def test_dask_in_this_process(
-    tmp_path: Path, scheduler: Scheduler, is_sharded: bool, counted: None
-) -> None:
+def test_dask_in_this_process(tmp_path: Path, scheduler: Scheduler, is_sharded: bool, counted: None) -> None:
     dask = _dask()
     dask_array = pytest.importorskip("dask.array")
     values = counting(40, 30, dtype="float64")
@@ -171,9 +169,7 @@ def test_dask_in_other_processes(tmp_path: Path, zarr_format: Literal[2, 3]) -> 
     dask_array = pytest.importorskip("dask.array")
     values = counting(40, 30, dtype="int64")
     store = LocalStore(tmp_path / "array")
-    target = zarr.create_array(
-        store, shape=(40, 30), chunks=(10, 10), dtype="int64", zarr_format=zarr_format
-    )
+    target = zarr.create_array(store, shape=(40, 30), chunks=(10, 10), dtype="int64", zarr_format=zarr_format)
     target[...] = values  # the parent has used its engine before it makes children
     environment = {"ZARR_CODEC_PIPELINE__PATH": SUBJECT_PATH}
     with (
@@ -188,12 +184,23 @@ def test_dask_in_other_processes(tmp_path: Path, zarr_format: Literal[2, 3]) -> 
     assert same_bits(np.asarray(target[...]), values * 2)
 
 
-def test_dask_to_zarr(tmp_path: Path, counted: None) -> None:
+def test_dask_by_paths(tmp_path: Path) -> None:
     dask_array = pytest.importorskip("dask.array")
     values = smooth(23, 17)
     path = str(tmp_path / "array")
     dask_array.from_array(values, chunks=(10, 10)).to_zarr(path)
     assert same_bits(dask_array.from_zarr(path).compute(), values)
+
+
+def test_dask_to_zarr(tmp_path: Path, counted: None) -> None:
+    dask_array = pytest.importorskip("dask.array")
+    values = smooth(23, 17)
+    path = str(tmp_path / "array")
+    array = zarr.create_array(path, shape=values.shape, chunks=(10, 10), dtype=values.dtype)
+    dask_array.from_array(values, chunks=(10, 10)).to_zarr(array)
+    # Given a path, dask makes an fsspec store, which is reached through Python.
+    written = zarr.open_array(path, mode="r")
+    assert same_bits(dask_array.from_zarr(written).compute(), values)
 
 
 # ------------------------------------------------------------------------------- other readers
@@ -224,44 +231,52 @@ def _written(path: Path, data: Any, **arguments: Any) -> None:
     array[3:9, 2:7] = data[3:9, 2:7]
 
 
-def _tensorstore(path: Path, driver: str) -> Any:
-    tensorstore = pytest.importorskip("tensorstore")
+@pytest.fixture
+def tensorstore() -> Any:
+    return pytest.importorskip("tensorstore")
+
+
+@pytest.fixture
+def zarrista() -> Any:
+    pytest.importorskip("zarrista.store")
+    return pytest.importorskip("zarrista")
+
+
+def _read_by_tensorstore(tensorstore: Any, path: Path, driver: str) -> Any:
     specification = {"driver": driver, "kvstore": {"driver": "file", "path": f"{path}/"}}
     return tensorstore.open(specification, open=True).result().read().result()
 
 
 @pytest.mark.parametrize("chain", CHAINS)
 @pytest.mark.parametrize("dtype", ["<i4", "<f8", "u1", "<u2"])
-def test_tensorstore_reads_v3(tmp_path: Path, chain: str, dtype: str, counted: None) -> None:
+def test_tensorstore_reads_v3(
+    tmp_path: Path, tensorstore: Any, chain: str, dtype: str, counted: None
+) -> None:
     data = bits(13, 11, dtype=dtype)
     _written(tmp_path, data, **CHAINS[chain])
-    assert same_bits(np.asarray(_tensorstore(tmp_path, "zarr3")), data)
+    assert same_bits(np.asarray(_read_by_tensorstore(tensorstore, tmp_path, "zarr3")), data)
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize(
     "compressor",
-    [None, numcodecs.Zlib(1), numcodecs.GZip(1), numcodecs.BZ2(1), numcodecs.Zstd(1)]
+    [None, numcodecs.Zlib(1), numcodecs.BZ2(1), numcodecs.Zstd(1)]
     + [numcodecs.Blosc(name, 3, shuffle) for name in ("lz4", "zstd") for shuffle in (0, 1, 2)],
     ids=repr,
 )
-def test_tensorstore_reads_v2(tmp_path: Path, compressor: Any, order: str, counted: None) -> None:
+def test_tensorstore_reads_v2(
+    tmp_path: Path, tensorstore: Any, compressor: Any, order: str, counted: None
+) -> None:
     data = bits(13, 11, dtype="<f4")
     _written(tmp_path, data, zarr_format=2, compressors=compressor, order=order)
-    if isinstance(compressor, numcodecs.GZip):
-        pytest.skip("tensorstore does not know gzip of format 2")
-    assert same_bits(np.asarray(_tensorstore(tmp_path, "zarr")), data)
+    assert same_bits(np.asarray(_read_by_tensorstore(tensorstore, tmp_path, "zarr")), data)
 
 
-@pytest.mark.parametrize(
-    "chain", ["raw", "zstd", "gzip", "blosc", "crc32c", "transpose", "sharded"]
-)
-def test_zarrista_reads_v3(tmp_path: Path, chain: str, counted: None) -> None:
-    zarrista = pytest.importorskip("zarrista")
+@pytest.mark.parametrize("chain", ["raw", "zstd", "gzip", "blosc", "crc32c", "transpose", "sharded"])
+def test_zarrista_reads_v3(tmp_path: Path, zarrista: Any, chain: str, counted: None) -> None:
     data = counting(13, 11, dtype="int32")
     _written(tmp_path, data, **CHAINS[chain])
-    stores = pytest.importorskip("zarrista.store")
-    array = zarrista.Array.open(stores.FilesystemStore(str(tmp_path)))
+    array = zarrista.Array.open(zarrista.store.FilesystemStore(str(tmp_path)))
     read = array.retrieve_array_subset((slice(0, 13), slice(0, 11)))
     assert same_bits(np.asarray(read), data)
 

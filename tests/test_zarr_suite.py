@@ -71,9 +71,7 @@ else:
             yield
             counters = wazarr.counters()
             assert counters["codec_steps"]["python"] == 0, counters
-            is_native_store = (
-                "-async" not in request.node.name and "[async" not in request.node.name
-            )
+            is_native_store = "-async" not in request.node.name and "[async" not in request.node.name
             if is_native_store:
                 assert counters["fallbacks"] == {}, counters
                 assert counters["store_requests"]["python"] == 0, counters

@@ -42,7 +42,7 @@ def _plain(item: object) -> object:
     """Unwrap what zarr-python puts around a single variable-length value."""
     while isinstance(item, np.ndarray) and item.ndim == 0:
         item = item[()]
-    return item
+    return bytes(item) if isinstance(item, bytes) else item
 
 
 def value_of(result: object) -> Value:

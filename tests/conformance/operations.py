@@ -272,9 +272,7 @@ WRITES_2D: tuple[tuple[str, SelectionKind, Any, Any], ...] = (
 )
 
 
-RAISES_PARTWAY = frozenset(
-    {"a wrong shape", "a mask with a wrong count", "one row, broadcast", "text"}
-)
+RAISES_PARTWAY = frozenset({"a wrong shape", "a mask with a wrong count", "one row, broadcast", "text"})
 """Refused chunk by chunk: what other chunks then hold is a matter of chance in zarr-python."""
 
 
@@ -714,9 +712,7 @@ def _types() -> list[Operation]:
             array = {**layout, "shape": (9, 7), "dtype": structure}
             title = f"type {layout_name} structure, {name}"
             steps = _type_steps(data, is_sharded=is_sharded)
-            rows.append(
-                Operation(title, array, steps, None, next(stores), minimum_zarr=oldest_for_voids)
-            )
+            rows.append(Operation(title, array, steps, None, next(stores), minimum_zarr=oldest_for_voids))
         for name, data_type, data in (
             ("text", str, texts(9, 7)),
             ("text from objects", str, texts(9, 7).astype(object)),
@@ -737,9 +733,7 @@ def _types() -> list[Operation]:
             "dtype": dtype,
         }
         title = f"type v2 order {order} {dtype}"
-        rows.append(
-            Operation(title, array, _type_steps(bits(9, 7, dtype=dtype)), None, next(stores))
-        )
+        rows.append(Operation(title, array, _type_steps(bits(9, 7, dtype=dtype)), None, next(stores)))
     fields: tuple[Step, ...] = (
         Read("a"),
         Read(("a", slice(2, 4))),
@@ -813,9 +807,7 @@ def _fill_values() -> list[Operation]:
                 Read(np.s_[::3]),
                 Call(lambda scene: sorted(chunk_keys(scene.store))),
             )
-            oldest = (
-                SHARDED_VOIDS if layout_name == "v3 sharded" and name == "structure" else (3, 1)
-            )
+            oldest = SHARDED_VOIDS if layout_name == "v3 sharded" and name == "structure" else (3, 1)
             title = f"fill {layout_name} {name}"
             rows.append(Operation(title, array, steps, None, "local", minimum_zarr=oldest))
             kept = {"array.write_empty_chunks": True}
@@ -829,9 +821,7 @@ def _fill_values() -> list[Operation]:
             "dtype": dtype,
             "fill_value": None,
         }
-        value: Any = {"<U3": "x", "S2": b"x", "<M8[s]": np.datetime64(1, "s"), str: "x"}.get(
-            dtype, 1
-        )
+        value: Any = {"<U3": "x", "S2": b"x", "<M8[s]": np.datetime64(1, "s"), str: "x"}.get(dtype, 1)
         steps = (Read(), Write(slice(5, 9), value), Read(), Reopen(), Read())
         rows.append(Operation(f"fill v2 None {dtype}", array, steps, None, "local"))
     return rows
@@ -882,9 +872,7 @@ def _rectilinear() -> list[Operation]:
         title = f"read rectilinear: {kind}, {name}"
         steps: tuple[Step, ...] = (Read(selection, kind),)
         rows.append(
-            Operation(
-                title, RECTILINEAR, steps, GRID, "local", RECTILINEAR_CONFIG, minimum_zarr=(3, 4)
-            )
+            Operation(title, RECTILINEAR, steps, GRID, "local", RECTILINEAR_CONFIG, minimum_zarr=(3, 4))
         )
     about = {"config": RECTILINEAR_CONFIG, "minimum_zarr": (3, 4)}
     rows += [
@@ -926,9 +914,7 @@ def _names_of_chunks(scene: Scene) -> list[str]:
 
 def _from_array(**options: Any) -> Callable[[Scene], Any]:
     """Copy the array into a new memory store by `zarr.from_array`, and read the copy."""
-    return lambda scene: zarr.from_array(zarr.storage.MemoryStore(), data=scene.array, **options)[
-        ...
-    ]
+    return lambda scene: zarr.from_array(zarr.storage.MemoryStore(), data=scene.array, **options)[...]
 
 
 def _asynchronous(scene: Scene) -> Any:
@@ -1105,9 +1091,7 @@ def _stores() -> list[Operation]:
     for store, (layout_name, layout) in itertools.product(names, layouts):
         rows.append(Operation(f"store {store}: read {layout_name}", layout, reads, GRID, store))
         missing = (Read(), Read(np.s_[3:9, 2:10]))
-        rows.append(
-            Operation(f"store {store}: read nothing, {layout_name}", layout, missing, None, store)
-        )
+        rows.append(Operation(f"store {store}: read nothing, {layout_name}", layout, missing, None, store))
         if store == "zip":
             whole: tuple[Step, ...] = (
                 Write(..., GRID),
@@ -1115,9 +1099,7 @@ def _stores() -> list[Operation]:
                 Reopen("r", is_store_read_only=True),
                 Read(),
             )
-            rows.append(
-                Operation(f"store {store}: write {layout_name}", layout, whole, None, store)
-            )
+            rows.append(Operation(f"store {store}: write {layout_name}", layout, whole, None, store))
         else:
             oldest = SHARD_WRITES_BY_ARRAYS if "shards" in layout else (3, 1)
             title = f"store {store}: write {layout_name}"

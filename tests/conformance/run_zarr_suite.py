@@ -64,9 +64,7 @@ def run_suite(tests: Path, pipeline_path: str, *, workers: int, extra: list[str]
             **os.environ,
             "ZARR_CODEC_PIPELINE__PATH": pipeline_path,
             "WAZARR_SUITE_REPORT": str(report),
-            "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]).rstrip(
-                os.pathsep
-            ),
+            "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep),
         }
         sys.stdout.write(f"zarr's suite under {pipeline_path}\n")
         sys.stdout.flush()

@@ -27,9 +27,7 @@ if not __package__:  # started as a script: `tests` is a package of the folder a
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
-def fuzz(
-    seed: int, operations: int, failures: Path, oracle_share: float
-) -> tuple[Counter[str], int]:
+def fuzz(seed: int, operations: int, failures: Path, oracle_share: float) -> tuple[Counter[str], int]:
     """Run programs drawn from `seed` until `operations` steps are done; return counts, failures."""
     warnings.simplefilter("ignore")
     from tests.fuzz.program import execute, failure_of, generate, shrink
@@ -88,15 +86,11 @@ def _print_counts(counts: Counter[str]) -> None:
 
 def main() -> int:
     """Parse the command line, fuzz in `--jobs` processes, and sum up."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--operations", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=None, help="default: drawn, and printed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument(
-        "--failures", type=Path, default=Path("build/fuzz"), help="folder for reproducers"
-    )
+    parser.add_argument("--failures", type=Path, default=Path("build/fuzz"), help="folder for reproducers")
     parser.add_argument(
         "--oracle-share", type=float, default=0.2, help="share also run by the default pipeline"
     )

@@ -140,9 +140,7 @@ STORE_WEIGHTS = {
 def generate(random: Random, *, steps: int = 40, oracle_share: float = 0.2) -> Json:
     """Draw an array and `steps` steps on it."""
     array = _generate_array(random)
-    array["has_oracle"] = not _chains(array)[array["chain"]].is_lossless or (
-        random.random() < oracle_share
-    )
+    array["has_oracle"] = not _chains(array)[array["chain"]].is_lossless or (random.random() < oracle_share)
     shape = tuple(array["shape"])
     program: Json = {"array": array, "steps": []}
     is_ragged = False
@@ -207,8 +205,7 @@ def _generate_step(random: Random, array: Json, shape: tuple[int, ...], *, may_g
     draw = random.random()
     if shape and draw < 0.02:
         new_shape = [
-            random.choice((extent, random.randint(0, extent + 4 if may_grow else extent)))
-            for extent in shape
+            random.choice((extent, random.randint(0, extent + 4 if may_grow else extent))) for extent in shape
         ]
         return {"do": "resize", "array_shape": new_shape}
     if shape and may_grow and draw < 0.035 and math.prod(shape) < 4000:
@@ -285,8 +282,7 @@ def _generate_selection(
     if kind == "mask":
         return [["mask", _seed(random), random.choice((0.0, 0.1, 0.5, 1.0))]]
     grid = [
-        -(-extent // chunk)
-        for extent, chunk in zip(shape, array["shards"] or array["chunks"], strict=True)
+        -(-extent // chunk) for extent, chunk in zip(shape, array["shards"] or array["chunks"], strict=True)
     ]
     return [
         random.randrange(count) if random.random() < 0.6
@@ -407,9 +403,7 @@ def _selection(step: Json, shape: tuple[int, ...]) -> Any:
     return tuple(_decoded(item) for item in items)
 
 
-def _numpy_selection(
-    step: Json, array: Json, shape: tuple[int, ...]
-) -> tuple[Any, tuple[int, ...] | None]:
+def _numpy_selection(step: Json, array: Json, shape: tuple[int, ...]) -> tuple[Any, tuple[int, ...] | None]:
     """Return numpy's form of the selection, and for outer products the shape after dropping."""
     selection = _selection(step, shape)
     match step["kind"]:
@@ -433,9 +427,7 @@ def _numpy_selection(
             chunks = array["shards"] or array["chunks"]
             slices = []
             for item, chunk in zip(selection, chunks, strict=True):
-                first, last = (
-                    (item.start, item.stop) if isinstance(item, slice) else (item, item + 1)
-                )
+                first, last = (item.start, item.stop) if isinstance(item, slice) else (item, item + 1)
                 slices.append(slice(first * chunk, max(first, last) * chunk))
             return tuple(slices), None
     return selection, None
@@ -471,9 +463,7 @@ def array_read(array: zarr.Array[Any], step: Json) -> Any:
     return array.blocks[selection]
 
 
-def array_read_into(
-    array: zarr.Array[Any], step: Json, shape: tuple[int, ...]
-) -> np.ndarray[Any, Any]:
+def array_read_into(array: zarr.Array[Any], step: Json, shape: tuple[int, ...]) -> np.ndarray[Any, Any]:
     """Read into a buffer of an unusual layout; return the view that was read into."""
     selection = _selection(step, array.shape)
     _, view = out_buffer(step["out"], shape, array.dtype)
@@ -591,9 +581,7 @@ def _check(expected: Any, actual: Any, where: str) -> None:
     else:
         is_same = same_bits(expected, actual)
     if not is_same:
-        raise Mismatch(
-            f"{where}:\n  expected {value_of(expected)!r}\n  but got  {value_of(actual)!r}"
-        )
+        raise Mismatch(f"{where}:\n  expected {value_of(expected)!r}\n  but got  {value_of(actual)!r}")
 
 
 def execute(program: Json, folder: Path, counts: Counter[str] | None = None) -> None:
@@ -601,9 +589,7 @@ def execute(program: Json, folder: Path, counts: Counter[str] | None = None) -> 
     about = program["array"]
     counts = Counter() if counts is None else counts
     subject = Target(about, SUBJECT_PATH, Location(folder / "subject"))
-    oracle = (
-        Target(about, ORACLE_PATH, Location(folder / "oracle")) if about["has_oracle"] else None
-    )
+    oracle = Target(about, ORACLE_PATH, Location(folder / "oracle")) if about["has_oracle"] else None
     is_exact = _chains(about)[about["chain"]].is_lossless and not _is_nan(fill_value(about))
     for target in (subject, oracle):
         if target is not None:
@@ -717,9 +703,7 @@ class _Run:
             return
         model = np.empty(shape, self.model.dtype)
         model[...] = fill_value(self.about)
-        common = tuple(
-            slice(min(old, new)) for old, new in zip(self.model.shape, shape, strict=True)
-        )
+        common = tuple(slice(min(old, new)) for old, new in zip(self.model.shape, shape, strict=True))
         model[common] = self.model[common]
         self.model = model
 
@@ -741,9 +725,7 @@ class _Run:
         assert self.oracle is not None
         theirs, ours = chunk_keys(self.oracle.array.store), chunk_keys(self.subject.array.store)
         if theirs != ours:
-            raise Mismatch(
-                f"chunk keys: missing {sorted(theirs - ours)}, extra {sorted(ours - theirs)}"
-            )
+            raise Mismatch(f"chunk keys: missing {sorted(theirs - ours)}, extra {sorted(ours - theirs)}")
 
 
 def failure_of(program: Json) -> str | None:
