@@ -3,6 +3,8 @@
 //! A method converts its arguments by type, releases the lock once around all I/O and compute, calls one
 //! core function and wraps the answer.
 
+#![expect(clippy::needless_pass_by_value, reason = "arguments from Python arrive by value")]
+
 mod backend;
 mod batch;
 mod chain;

@@ -157,7 +157,7 @@ pub(crate) fn once_locked(
     names: Vec<ChunkName>,
     notify: Py<PyAny>,
     then: impl FnOnce(Python<'_>, Py<PyAny>, locks::Held) -> PyResult<()> + Send + 'static,
-) -> PyResult<()> {
+) {
     py.detach(|| {
         locks::lock(names, move |held| {
             Python::try_attach(|py| {
@@ -171,7 +171,6 @@ pub(crate) fn once_locked(
             });
         });
     });
-    Ok(())
 }
 
 /// Runs `body` with the interpreter lock, from a thread of the pool.

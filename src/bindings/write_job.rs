@@ -196,7 +196,8 @@ impl WriteJob {
                     drop(held);
                     result.and(finished)
                 })
-            })
+            });
+            Ok(())
         })
     }
 
@@ -212,7 +213,8 @@ impl WriteJob {
             run::once_locked(py, self.names.clone(), notify, move |py, notify, held| {
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
                 notify.call1(py, (py.None(),)).map(|_| ())
-            })
+            });
+            Ok(())
         })
     }
 
