@@ -62,9 +62,16 @@ mod _native {
         COUNTERS.reset();
     }
 
+    /// Cancels what is under way and waits for its end; to be called before the interpreter goes down.
+    #[pyfunction]
+    fn finish_all(py: Python<'_>) {
+        super::run::finish_all(py);
+    }
+
     /// To be called in the child after a fork.
     #[pyfunction]
     fn after_fork_in_child() {
+        super::run::after_fork_in_child();
         crate::schedule::after_fork_in_child();
         crate::locks::after_fork_in_child();
     }
