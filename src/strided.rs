@@ -341,3 +341,7 @@ unsafe fn run_sized(target: *mut u8, source: *const u8, loops: &[Loop], item_siz
         }
     });
 }
+
+#[cfg(test)]
+#[path = "strided_tests.rs"]
+mod tests;
