@@ -72,7 +72,7 @@ toolchain:
 	echo "== $(@D): $$("$$python" --version)"; \
 	$(@D)/bin/python -c '' 2>/dev/null || "$$python" -m venv --clear $(@D); \
 	$(@D)/bin/python scripts/requirements.py run dev > $(@D)/.requirements; \
-	$(@D)/bin/python -m pip install --quiet --upgrade -r $(@D)/.requirements; \
+	$(@D)/bin/python -m pip install --quiet -r $(@D)/.requirements; \
 	touch $@
 
 .venv-newest/.bench .venv/.bench: %/.bench: %/.dependencies
@@ -92,7 +92,7 @@ $(WHEELS)/.built-$(PROFILE): $(SOURCES) | toolchain .venv/.dependencies
 .PHONY: dev
 dev: $(INSTALLED)  ## Make both environments and install the native build into them
 	@for venv in $(VENVS); do \
-		$$venv/bin/python -c 'import sys, wazarr, zarr; print("$$venv: Python", sys.version.split()[0], "zarr", zarr.__version__, "wazarr", wazarr.__version__)'; \
+		$$venv/bin/python -c 'import sys, wazarr, zarr; print(sys.argv[1], "has Python", sys.version.split()[0], "zarr", zarr.__version__, "wazarr", wazarr.__version__)' $$venv; \
 	done
 
 # --- showing -------------------------------------------------------------------------------------
@@ -133,6 +133,7 @@ lint: $(MAIN_VENV)/.installed  ## Formatting, clippy, ruff, mypy, stubs against 
 # Runs pytest twice in each environment: first what can share the machine, then what cannot.
 define run_pytest
 for venv in $(VENVS); do \
+	export WAZARR_ZARR_TESTS=$$(scripts/zarr_sources.sh $$venv/bin/python build/zarr); \
 	$$venv/bin/python -c 'import sys, zarr; print("== pytest: Python", sys.version.split()[0], "with zarr", zarr.__version__, flush=True)'; \
 	$$venv/bin/python -m pytest -n $(PYTEST_JOBS) -m 'not serial$(1)' $(PYTEST_ARGS); \
 	status=0; $$venv/bin/python -m pytest -m 'serial$(1)' $(PYTEST_ARGS) || status=$$?; \
@@ -168,22 +169,14 @@ test-all: both $(INSTALLED)  ## The same with the slow tests
 
 .PHONY: conformance
 conformance: $(CONFORMANCE_VENV)/.installed  ## zarr-python's own test suite under our pipeline
-	@version=$$($(CONFORMANCE_VENV)/bin/python -c 'import zarr; print(zarr.__version__)'); \
-	sources=build/zarr/zarr-$$version; \
-	if [ ! -d $$sources/tests ]; then \
-		rm -rf build/zarr/unpacked; mkdir -p build/zarr/unpacked; \
-		$(CONFORMANCE_VENV)/bin/python -m pip download --quiet --no-deps --no-binary zarr \
-			--dest build/zarr zarr==$$version; \
-		tar -xzf build/zarr/zarr-$$version.tar.gz -C build/zarr/unpacked; \
-		rm -rf $$sources; mv build/zarr/unpacked/zarr-$$version $$sources; \
-	fi; \
-	echo "== conformance: zarr $$version"; \
-	WAZARR_ZARR_TESTS=$(CURDIR)/$$sources \
-		$(CONFORMANCE_VENV)/bin/python tests/conformance/run_zarr_suite.py $(CONFORMANCE_ARGS)
+	@sources=$$(scripts/zarr_sources.sh $(CONFORMANCE_VENV)/bin/python build/zarr); \
+	echo "== conformance: $$(basename $$sources)"; \
+	WAZARR_ZARR_TESTS=$$sources \
+		$(CONFORMANCE_VENV)/bin/python -m tests.conformance.run_zarr_suite $(CONFORMANCE_ARGS)
 
 .PHONY: fuzz
 fuzz: $(MAIN_VENV)/.installed  ## Random operations against numpy and the default pipeline
-	$(MAIN_VENV)/bin/python tests/fuzz/differential.py $(FUZZ_ARGS)
+	$(MAIN_VENV)/bin/python -m tests.fuzz.differential $(FUZZ_ARGS)
 
 .PHONY: unsafe
 unsafe: toolchain  ## Scatter and gather, exhaustive small cases, under miri or valgrind

@@ -93,9 +93,7 @@ def operations(stack: Image) -> list[Operation]:
         Operation("write the whole stack", write_all, lambda: stack),
         Operation("read the whole stack", lambda a: a[...], lambda: stack),
         Operation("read a window of one date", lambda a: a[window], lambda: stack[window]),
-        Operation(
-            "read every 4th pixel", lambda a: a[:, :, ::4, ::4], lambda: stack[:, :, ::4, ::4]
-        ),
+        Operation("read every 4th pixel", lambda a: a[:, :, ::4, ::4], lambda: stack[:, :, ::4, ::4]),
         Operation(
             f"read dates {some_dates}",
             lambda a: a.oindex[np.array(some_dates)],
@@ -170,9 +168,7 @@ class Line:
     checked: str
 
 
-def measure(
-    operation: Operation, stores: dict[str, Path], paths: tuple[str, str], rounds: int
-) -> Line:
+def measure(operation: Operation, stores: dict[str, Path], paths: tuple[str, str], rounds: int) -> Line:
     """Run one operation under both pipelines in turns, best of `rounds`, and check the result."""
     best = dict.fromkeys(stores, float("inf"))
     expected = operation.expected()
@@ -248,23 +244,17 @@ def main() -> int:
         stores = {role: Path(folder) / role for role in ("default", "ours")}
         for store in stores.values():
             create(store, stack)
-        encoded = sum(
-            file.stat().st_size for file in stores["default"].rglob("*") if file.is_file()
-        )
+        encoded = sum(file.stat().st_size for file in stores["default"].rglob("*") if file.is_file())
         print(
             f"Encoded: {encoded / 2**20:.0f} MiB. zarr {zarr.__version__}, "
             f"{os.cpu_count()} processors, best of {rounds}.\n"
         )
         lines = [
-            measure(operation, stores, (DEFAULT, options.ours), rounds)
-            for operation in operations(stack)
+            measure(operation, stores, (DEFAULT, options.ours), rounds) for operation in operations(stack)
         ]
     print_table(lines)
     wrong = [line.name for line in lines if line.checked.startswith("WRONG")]
-    print(
-        f"\n{len(lines) - len(wrong)} of {len(lines)} operations gave numpy's values"
-        " under both pipelines."
-    )
+    print(f"\n{len(lines) - len(wrong)} of {len(lines)} operations gave numpy's values under both pipelines.")
     return 1 if wrong else 0
 
 

@@ -51,7 +51,7 @@ if _native.IS_DEBUG_BUILD:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_native.after_fork_in_child)
-    os.register_at_fork(after_in_child=fallback._after_fork_in_child)  # noqa: SLF001 - our own
+    os.register_at_fork(after_in_child=fallback._after_fork_in_child)
 
 
 def enable() -> None:

@@ -9,6 +9,7 @@ for each distinct chunk spec.
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -31,14 +32,14 @@ __all__ = ["BoundChain", "bind"]
 
 _MISSING_INDEX: Final = 2**64 - 1
 
+_NUMCODECS_NAMES: Final = (
+    "AsType", "Adler32", "BZ2", "BitRound", "Blosc", "CRC32", "CRC32C", "Delta", "FixedScaleOffset",
+    "Fletcher32", "GZip", "JenkinsLookup3", "LZ4", "LZMA", "PackBits", "PCodec", "Quantize",
+    "Shuffle", "VLenBytes", "VLenUTF8", "Zlib", "Zstd",
+)  # fmt: skip
+
 _NUMCODECS: Final[dict[type, str]] = {
-    cls: cls.codec_id
-    for name in (
-        "AsType", "Adler32", "BZ2", "BitRound", "Blosc", "CRC32", "CRC32C", "Delta", "FixedScaleOffset",
-        "Fletcher32", "GZip", "JenkinsLookup3", "LZ4", "LZMA", "PackBits", "PCodec", "Quantize",
-        "Shuffle", "VLenBytes", "VLenUTF8", "Zlib", "Zstd",
-    )  # fmt: skip
-    if (cls := getattr(numcodecs, name, None)) is not None
+    cls: cls.codec_id for name in _NUMCODECS_NAMES if (cls := getattr(numcodecs, name, None)) is not None
 }
 """numcodecs classes with a native engine, by exact type (some come with optional dependencies)."""
 
@@ -57,16 +58,17 @@ _VLEN_TYPES: Final[dict[type, str]] = {
 }
 
 
-def _wrapper_types() -> frozenset[type]:
-    """The zarr v3 classes that wrap a numcodecs codec (`numcodecs.*` in metadata)."""
-    from zarr.codecs import numcodecs as wrappers
+def _is_wrapper(cls: type) -> bool:
+    """Return whether a class is zarr's own wrapper of a numcodecs codec (`numcodecs.*` in metadata).
 
-    return frozenset(
-        cls for name in wrappers.__all__ if isinstance(cls := getattr(wrappers, name), type)
+    They are in zarr since 3.1.3, before that in numcodecs.
+    """
+    return any(
+        getattr(sys.modules.get(module), cls.__name__, None) is cls
+        for module in ("zarr.codecs.numcodecs", "numcodecs.zarr3")
     )
 
 
-_WRAPPERS: Final = _wrapper_types()
 _SCALE_OFFSET: Final[type | None] = getattr(zarr.codecs, "ScaleOffset", None)
 _CAST_VALUE: Final[type | None] = getattr(zarr.codecs, "CastValue", None)
 
@@ -267,7 +269,7 @@ def _add_native_v3(build: _Build, codec: Any, spec: ArraySpec) -> None:
         build.native("blosc", dict(codec.to_dict()["configuration"]))
     elif cls is zarr.codecs.Crc32cCodec:
         build.native("crc32c", {"location": "end"})
-    elif cls in _WRAPPERS:
+    elif _is_wrapper(cls):
         _add_numcodecs(build, codec._codec, label=codec.codec_name)
     elif _SCALE_OFFSET is not None and cls is _SCALE_OFFSET:
         build.native("scale_offset", _scale_offset_configuration(codec, spec))
@@ -340,11 +342,11 @@ def _add_vlen(build: _Build, name: str, spec: ArraySpec) -> None:
     build.done(name)
 
 
-_GET_CHUNK_SLICE: Final = zarr_sharding._ShardIndex.get_chunk_slice  # noqa: SLF001 - see `_add_shard`
+_GET_CHUNK_SLICE: Final = zarr_sharding._ShardIndex.get_chunk_slice  # see `_add_shard`
 
 
 def _add_shard(build: _Build, codec: Any, spec: ArraySpec) -> None:
-    if zarr_sharding._ShardIndex.get_chunk_slice is not _GET_CHUNK_SLICE:  # noqa: SLF001 - as above
+    if zarr_sharding._ShardIndex.get_chunk_slice is not _GET_CHUNK_SLICE:
         # Somebody replaced how zarr's own codec looks up inner chunks: then theirs has to run.
         raise UnsupportedError("the index lookup of zarr's sharding codec was replaced")
     inner_spec = ArraySpec(
@@ -388,7 +390,7 @@ def _add_numcodecs(build: _Build, codec: Any, *, label: str) -> None:
 
 
 def _plain(key: str, value: Any) -> Any:
-    """A value of a codec's configuration as JSON has it, data types spelt out."""
+    """Return a value of a codec's configuration as JSON has it, data types spelt out."""
     if key in _DTYPE_KEYS and value is not None:
         return np.dtype(value).str
     if isinstance(value, np.ndarray):
@@ -401,7 +403,7 @@ def _plain(key: str, value: Any) -> Any:
 
 
 def _scalar(value: Any, dtype: np.dtype[Any]) -> int | dict[str, str]:
-    """A number exactly, as the native codecs read it: integers as such, floats by their bits."""
+    """Return a number exactly, as the native codecs read it: integers as such, floats by their bits."""
     if dtype.kind in "iu":
         return int(value)
     return {"bits": np.asarray(value, dtype.newbyteorder("<")).tobytes().hex()}
@@ -424,7 +426,8 @@ def _cast_value_configuration(codec: Any, spec: ArraySpec) -> dict[str, Any]:
             as_key = int if keys.kind in "iu" else float
             as_value = int if values.kind in "iu" else float
             scalar_map[direction] = [
-                [_scalar(as_key(key), keys), _scalar(as_value(value), values)] for key, value in entries.items()
+                [_scalar(as_key(key), keys), _scalar(as_value(value), values)]
+                for key, value in entries.items()
             ]
     return {
         "target_dtype": target.str,
@@ -438,7 +441,7 @@ def _cast_value_configuration(codec: Any, spec: ArraySpec) -> dict[str, Any]:
 
 
 def _add_v2(build: _Build, codec: V2Codec, spec: ArraySpec, dtype: np.dtype[Any]) -> None:
-    """Filters and compressor of Zarr v2 see the elements in the order in which they are stored."""
+    """Add filters and compressor of Zarr v2, which see the elements in the order in which they are stored."""
     ndim = len(spec.shape)
     if spec.order == "F" and ndim > 1:
         build.stored_axes = list(range(ndim))[::-1]
@@ -459,7 +462,9 @@ def _add_v2(build: _Build, codec: V2Codec, spec: ArraySpec, dtype: np.dtype[Any]
         try:
             _add_numcodecs(build, step, label=label)
         except UnsupportedError as unsupported:
-            build.python(label, python_codecs.adapt_v2(step, label, build.shape, build.dtype), unsupported.reason)
+            build.python(
+                label, python_codecs.adapt_v2(step, label, build.shape, build.dtype), unsupported.reason
+            )
         build.shape, build.dtype = _after_v2(step, build.shape, build.dtype)
 
 

@@ -127,7 +127,9 @@ class StoreError(WazarrError, OSError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with the attributes."""
-        return _restore, (_parts_of(type(self)), self.args, dict(self.__dict__), self.__cause__)
+        # OSError keeps the file name apart from its arguments.
+        args = self.args if self.filename is None else (*self.args, self.filename)
+        return _restore, (_parts_of(type(self)), args, dict(self.__dict__), self.__cause__)
 
 
 class InternalError(WazarrError, RuntimeError):
@@ -138,7 +140,7 @@ _combined: dict[tuple[type[BaseException], type[BaseException]], type[BaseExcept
 
 
 def _combine(own: type[BaseException], other: type[BaseException]) -> type[BaseException]:
-    """A class that is both, or `own` where the two cannot be combined."""
+    """Return a class that is both, or `own` where the two cannot be combined."""
     if issubclass(own, other):
         return own
     made = _combined.get((own, other))
@@ -153,7 +155,8 @@ def _combine(own: type[BaseException], other: type[BaseException]) -> type[BaseE
 
 def _parts_of(cls: type[BaseException]) -> tuple[type[BaseException], ...]:
     """Return the importable classes that a combined class was made from."""
-    return cls.__dict__.get("_parts", (cls,))
+    parts: tuple[type[BaseException], ...] = cls.__dict__.get("_parts", (cls,))
+    return parts
 
 
 def _restore(
@@ -165,7 +168,8 @@ def _restore(
     """Rebuild a pickled exception."""
     cls = _combine(*parts) if len(parts) == 2 else parts[0]
     error = cls.__new__(cls, *args)
-    error.args = args
+    if not isinstance(error, StoreError):
+        error.args = args
     error.__dict__.update(state)
     error.__cause__ = cause
     return error

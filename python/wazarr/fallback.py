@@ -40,9 +40,7 @@ def note(reason: str, chunks: int) -> None:
         `codec_pipeline.strict` is set.
     """
     if config.get("codec_pipeline.strict") is True:
-        raise UnsupportedError(
-            f"{reason} (codec_pipeline.strict is set; unset it to allow this fallback)"
-        )
+        raise UnsupportedError(f"{reason} (codec_pipeline.strict is set; unset it to allow this fallback)")
     with _lock:
         _chunks[reason] += chunks
         is_new = reason not in _logged
@@ -64,5 +62,5 @@ def reset() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _lock  # noqa: PLW0603 - a lock of the parent's may be held by a thread that is not here
+    global _lock  # the old one may be held by a thread that is not here
     _lock = threading.Lock()

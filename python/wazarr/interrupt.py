@@ -35,7 +35,7 @@ def _find_caller(task: asyncio.Task[Any] | None) -> tuple[int, FrameType] | None
         return None
     # zarr runs `_runner(coro)` as the task; `sync` holds the same `coro`.
     awaited = frame.f_locals.get("coro", coroutine)
-    for thread, top in sys._current_frames().items():  # noqa: SLF001 - the way to see other threads' stacks
+    for thread, top in sys._current_frames().items():  # the way to see other threads' stacks
         at: FrameType | None = top
         while at is not None:
             if at.f_code is _SYNC_CODE and at.f_locals.get("coro") is awaited:
@@ -45,7 +45,7 @@ def _find_caller(task: asyncio.Task[Any] | None) -> tuple[int, FrameType] | None
 
 
 def _is_running(thread: int, frame: FrameType) -> bool:
-    at = sys._current_frames().get(thread)  # noqa: SLF001 - as above
+    at = sys._current_frames().get(thread)
     while at is not None:
         if at is frame:
             return True
@@ -73,6 +73,8 @@ def watch(loop: asyncio.AbstractEventLoop, cancel: Callable[[], object]) -> Call
     caller = _find_caller(asyncio.current_task())
     if caller is None:
         return lambda: None
+
+    handle: asyncio.TimerHandle
 
     def look() -> None:
         nonlocal handle

@@ -32,9 +32,7 @@ def _resolve(future: asyncio.Future[None], error: BaseException | None) -> None:
         future.set_exception(error)
 
 
-async def ended(
-    job: Cancellable, start: Callable[[Callable[[BaseException | None], None]], object]
-) -> None:
+async def ended(job: Cancellable, start: Callable[[Callable[[BaseException | None], None]], object]) -> None:
     """Start native work and wait for its end without blocking the event loop.
 
     Parameters

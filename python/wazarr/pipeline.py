@@ -12,7 +12,6 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
 from zarr.abc.codec import (
     ArrayArrayCodec,
     ArrayBytesCodec,
@@ -21,14 +20,14 @@ from zarr.abc.codec import (
     BytesBytesCodec,
 )
 from zarr.abc.codec import CodecPipeline as ZarrCodecPipeline
-from zarr.core.buffer import cpu
 from zarr.core.codec_pipeline import BatchedCodecPipeline, codecs_from_list
 from zarr.core.config import config as zarr_config
 
-from wazarr import _native, bridge, config, fallback, stores
+from wazarr import bridge, config, fallback, stores
 from wazarr.codecs import BoundChain, bind
 from wazarr.errors import UnsupportedError
 from wazarr.jobs import ended, watched
+from wazarr.requests import ReadTarget, WriteOrigin
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -37,13 +36,13 @@ if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
 
+    from wazarr.requests import Batch, Place
+
 __all__ = ["CodecPipeline"]
 
 _PRESENT = {"status": "present"}
 _MISSING = {"status": "missing"}
 _CHAINS_KEPT = 128
-
-Batch = list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True)
@@ -262,22 +261,13 @@ class CodecPipeline(ZarrCodecPipeline):
         batch = batch_info if type(batch_info) is list else list(batch_info)
         if not batch:
             return ()
+        store, place = await _open_store(batch)
         try:
-            target = _ReadTarget(self, batch, out)
+            target = ReadTarget(self, batch, out)
+            job, place = target.plan(drop_axes, store, place)
         except UnsupportedError as unsupported:
             fallback.note(unsupported.reason, len(batch))
             return await _whole_fallback(self).read(batch, out, drop_axes) or ()
-        store, place = await _open_store(batch)
-        job = _native.plan_read(
-            batch,
-            target.array,
-            drop_axes,
-            target.bind,
-            store=store if place is not None else None,
-            path_type=stores.StorePath,
-            kind=place,
-            limits=config.limits(),
-        )
         target.note_fallbacks(store, place)
         if place is None:
             await watched(job, bridge.read(job, batch))
@@ -308,27 +298,16 @@ class CodecPipeline(ZarrCodecPipeline):
         batch = batch_info if type(batch_info) is list else list(batch_info)
         if not batch:
             return
+        store, place = await _open_store(batch)
+        if place is not None:
+            store._check_writable()
         try:
-            origin = _WriteOrigin(self, batch, value)
+            origin = WriteOrigin(self, batch, value)
+            job, place = origin.plan(drop_axes, store, place)
         except UnsupportedError as unsupported:
             fallback.note(unsupported.reason, len(batch))
             await _whole_fallback(self).write(batch, value, drop_axes)
             return
-        store, place = await _open_store(batch)
-        if place is not None:
-            store._check_writable()
-        job = _native.plan_write(
-            batch,
-            origin.array,
-            drop_axes,
-            origin.bind,
-            store=store if place is not None else None,
-            path_type=stores.StorePath,
-            kind=place,
-            make_buffer=batch[0][1].prototype.buffer.from_array_like,
-            store_name=None if store is None else stores.name_of(store, place),
-            limits=config.limits(),
-        )
         origin.note_fallbacks(store, place)
         if place is None:
             await watched(job, bridge.write(job, batch))
@@ -409,7 +388,7 @@ def _whole_fallback(pipeline: CodecPipeline) -> BatchedCodecPipeline:
     )
 
 
-async def _open_store(batch: Batch) -> tuple[Any, tuple[str, Any] | None]:
+async def _open_store(batch: Batch) -> tuple[Any, Place | None]:
     """Return the store of a batch and, if the engine speaks to it itself, where its values are."""
     getter = batch[0][0]
     if type(getter) is not stores.StorePath:
@@ -418,60 +397,4 @@ async def _open_store(batch: Batch) -> tuple[Any, tuple[str, Any] | None]:
     place = stores.native_place(store)
     if place is not None and not store._is_open:
         await store._ensure_open()
-    if place is not None and any(entry[0].store is not store for entry in batch if hasattr(entry[0], "store")):
-        return store, None
     return store, place
-
-
-class _Request:
-    """What a read and a write have in common: one data type, and the reasons for fallbacks."""
-
-    def __init__(self, pipeline: CodecPipeline, batch: Batch, buffer: NDBuffer) -> None:
-        self._pipeline = pipeline
-        self._batch = batch
-        spec: ArraySpec = batch[0][1]
-        prototype = spec.prototype
-        if not (issubclass(prototype.buffer, cpu.Buffer) and issubclass(prototype.nd_buffer, cpu.NDBuffer)):
-            raise UnsupportedError(f"buffers of class {prototype.buffer.__qualname__} are not in host memory")
-        array = buffer.as_ndarray_like()
-        if not isinstance(array, np.ndarray):
-            raise UnsupportedError(f"arrays of class {type(array).__qualname__} are not numpy's")
-        self.given = array
-        self.first = pipeline.bound(spec)
-        self.dtype = np.dtype(object) if self.first.is_variable else self.first.dtype
-
-    def bind(self, spec: ArraySpec) -> _native.Chain:
-        """Bind the chain of a chunk; called once for each distinct spec."""
-        return self._pipeline.bound(spec).chain
-
-    def note_fallbacks(self, store: Any, place: tuple[str, Any] | None) -> None:
-        """Report what does not run natively."""
-        for reason in self.first.fallbacks:
-            fallback.note(reason, len(self._batch))
-        if place is None and store is not None:
-            fallback.note(
-                f"store {stores.describe(store)} is reached through its Python methods", len(self._batch)
-            )
-
-
-class _ReadTarget(_Request):
-    """The output array of a read, or an array of the chunks' own data type in its place."""
-
-    def __init__(self, pipeline: CodecPipeline, batch: Batch, out: NDBuffer) -> None:
-        super().__init__(pipeline, batch, out)
-        self._is_direct = self.given.dtype == self.dtype
-        # Objects for numpy's StringDType, or a caller's own `out=` of another type: converted at the end.
-        self.array = self.given if self._is_direct else np.empty(self.given.shape, self.dtype)
-
-    def finish(self) -> None:
-        """Convert, where the output has another data type than the chunks."""
-        if not self._is_direct:
-            self.given[...] = self.array
-
-
-class _WriteOrigin(_Request):
-    """The values of a write in the chunks' own data type."""
-
-    def __init__(self, pipeline: CodecPipeline, batch: Batch, value: NDBuffer) -> None:
-        super().__init__(pipeline, batch, value)
-        self.array = self.given if self.given.dtype == self.dtype else self.given.astype(self.dtype)

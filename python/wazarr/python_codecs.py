@@ -7,7 +7,8 @@ codecs around them stay native. What the codec gets is its own: it may keep or c
 from __future__ import annotations
 
 import asyncio
-import threading
+import atexit
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,15 +24,45 @@ if TYPE_CHECKING:
 
 __all__ = ["adapt_v2", "adapt_v3"]
 
-_local = threading.local()
+_idle_loops: list[asyncio.AbstractEventLoop] = []
+"""Event loops for codecs that only have asynchronous methods; as many as ever ran at the same time.
+
+Not one for each thread: a thread of the engine's is a new one to Python every time it calls.
+"""
 
 
 def _wait(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine to its end on this thread, which has no running event loop."""
-    loop: asyncio.AbstractEventLoop | None = getattr(_local, "loop", None)
-    if loop is None or loop.is_closed():
-        loop = _local.loop = asyncio.new_event_loop()
-    return loop.run_until_complete(coroutine)
+    try:
+        loop = _idle_loops.pop()
+    except IndexError:
+        loop = asyncio.new_event_loop()
+    try:
+        return loop.run_until_complete(coroutine)
+    finally:
+        _idle_loops.append(loop)
+
+
+def _close_loops() -> None:
+    while _idle_loops:
+        loop = _idle_loops.pop()
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+atexit.register(_close_loops)
+
+_inherited_loops: list[asyncio.AbstractEventLoop] = []
+
+
+def _after_fork_in_child() -> None:
+    """Let go of the parent's loops, but keep them: closing one would change the selector that both share."""
+    _inherited_loops.extend(_idle_loops)
+    _idle_loops.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _depth(cls: type, name: str) -> int:
@@ -120,14 +151,15 @@ def adapt_v3(codec: Any, label: str, spec: ArraySpec, following: ArraySpec) -> _
             raise _absent(label)
         return _array_bytes(answer, spec) if takes_arrays else _buffer_bytes(answer)
 
-    def encode(data: bytes) -> np.ndarray[Any, Any]:
+    def encode(data: bytes) -> np.ndarray[Any, Any] | None:
         if takes_arrays:
             chunk: Any = prototype.nd_buffer.from_ndarray_like(_array(data, spec))
         else:
             chunk = prototype.buffer.from_bytes(data)
         answer = encode_chunk(chunk, spec)
         if answer is None:
-            raise _absent(label)
+            # The codec leaves the chunk out of the store.
+            return None
         return _array_bytes(answer, following) if gives_arrays else _buffer_bytes(answer)
 
     encoded_len = None

@@ -6,6 +6,7 @@ own methods, and is read through them (`wazarr.bridge`).
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from zarr.storage import LocalStore, MemoryStore, StorePath
@@ -13,7 +14,7 @@ from zarr.storage import LocalStore, MemoryStore, StorePath
 if TYPE_CHECKING:
     from zarr.abc.store import Store
 
-__all__ = ["StorePath", "describe", "name_of", "native_place"]
+__all__ = ["StorePath", "describe", "name_of", "native_place", "reason"]
 
 _METHODS = frozenset(
     {"get", "set", "delete", "get_sync", "set_sync", "delete_sync", "get_partial_values", "get_ranges"}
@@ -43,19 +44,23 @@ def native_place(store: Store) -> tuple[str, Any] | None:
 
 
 def name_of(store: object, place: tuple[str, Any] | None) -> str:
-    """Return a name that two stores share if and only if they hold the same values, as far as we know.
+    """Return what to put before a chunk's key so that the same chunk has the same name everywhere.
 
-    Chunk locks go by it.
+    Chunk locks go by it. Two stores on one folder, or on folders inside one another, agree.
     """
     if place is None:
         return f"object {id(store)}"
     kind, where = place
-    return f"{kind} {where}" if kind == "local" else f"{kind} {id(where)}"
+    return os.path.abspath(where) if kind == "local" else f"{kind} {id(where)}"  # noqa: PTH100 - Path.resolve touches the disk
 
 
 def describe(store: object) -> str:
-    """Return the class of a store, for messages."""
+    """Return the class of a store, for messages; zarr's own without their module."""
     cls = type(store)
-    return f"{cls.__module__.removeprefix('zarr.storage.')}.{cls.__qualname__}".removeprefix(
-        "builtins."
-    )
+    is_zarrs = cls.__module__.startswith("zarr.storage.")
+    return cls.__qualname__ if is_zarrs else f"{cls.__module__}.{cls.__qualname__}"
+
+
+def reason(store: object) -> str:
+    """Return why a store counts as a fallback."""
+    return f"store {describe(store)} is reached through its Python methods"

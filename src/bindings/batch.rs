@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple, PyType};
@@ -80,14 +79,14 @@ impl<'py> Chains<'py> {
 }
 
 /// Reads a batch. `store` is the store that every chunk must be in, `path_type` the exact type of its byte
-/// getters; without a store the keys are only labels.
+/// getters: `None` where one is not. Without a store the keys are only labels.
 pub(crate) fn read_batch<'py>(
     batch: &Bound<'py, PyList>,
     caller: &Caller<'_>,
     bind: &Bound<'py, PyAny>,
     store: Option<(&Bound<'py, PyAny>, &Bound<'py, PyType>)>,
     flow: Flow,
-) -> PyResult<Batch> {
+) -> PyResult<Option<Batch>> {
     let py = batch.py();
     let mut chains = Chains { bind: bind.clone(), known: HashMap::new(), last: None };
     let mut entries = Vec::with_capacity(batch.len());
@@ -98,7 +97,7 @@ pub(crate) fn read_batch<'py>(
         let key = match store {
             Some((store, path_type)) => {
                 if !getter.get_type().is(path_type) || !getter.getattr(intern!(py, "store"))?.is(store) {
-                    return Err(PyTypeError::new_err("the chunks of a batch are in different stores"));
+                    return Ok(None);
                 }
                 getter.getattr(intern!(py, "path"))?.cast_into::<PyString>()?.to_str()?.to_owned()
             }
@@ -114,7 +113,7 @@ pub(crate) fn read_batch<'py>(
         entries.push(Entry { chain, selection, region, place, is_complete });
         keys.push(key);
     }
-    Ok(Batch { entries, keys })
+    Ok(Some(Batch { entries, keys }))
 }
 
 /// What to call a chunk whose byte getter may be anything.

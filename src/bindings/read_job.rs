@@ -19,6 +19,7 @@ use crate::codec::sharding::{IndexLocation, ShardIndex};
 use crate::counters::COUNTERS;
 use crate::error::Error;
 use crate::pipeline::read::{self, ReadRequest, ReadTarget, ReadTask, Segments};
+use crate::pipeline::survey::{Fetch, Survey};
 use crate::plan::DisjointRegions;
 use crate::scatter::Output;
 use crate::schedule::CancelToken;
@@ -48,7 +49,7 @@ const SHORT_PLAIN_READ_BYTES: usize = 1 << 20;
 /// And of at most this many chunks.
 const SHORT_READ_CHUNKS: usize = 24;
 
-/// Reads a batch and plans it.
+/// Reads a batch and plans it; `None` where not every chunk is in `store`.
 #[pyfunction]
 #[pyo3(signature = (batch, out, drop_axes, bind, *, store, path_type, kind, limits))]
 #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
@@ -62,12 +63,14 @@ pub(crate) fn plan_read(
     path_type: &Bound<'_, PyType>,
     kind: Option<(String, Bound<'_, PyAny>)>,
     limits: Limits,
-) -> PyResult<ReadJob> {
+) -> PyResult<Option<ReadJob>> {
     run::caught(py, || {
         let view = memory::view(out, true)?;
         let caller = Caller { shape: &view.shape, strides: &view.strides, drop_axes: &drop_axes };
         let store = store.as_ref().map(|store| (store, path_type));
-        let Batch { entries, keys } = read_batch(batch, &caller, bind, store, Flow::Read)?;
+        let Some(Batch { entries, keys }) = read_batch(batch, &caller, bind, store, Flow::Read)? else {
+            return Ok(None);
+        };
         let vlen = entries.iter().find_map(|entry| entry.chain.vlen_inside());
         let mut tasks = Vec::with_capacity(entries.len());
         let mut regions = Vec::with_capacity(entries.len());
@@ -111,7 +114,7 @@ pub(crate) fn plan_read(
             && request.cost_bytes() <= budget
             && !request.tasks().iter().any(|task| has_python(&task.chain));
         let work = Arc::new(ReadWork { request, backend, _out: out.clone().into_any().unbind() });
-        Ok(ReadJob { work, limits, cancel: CancelToken::default(), is_short })
+        Ok(Some(ReadJob { work, limits, cancel: CancelToken::default(), is_short }))
     })
 }
 
@@ -126,6 +129,22 @@ impl ReadJob {
     /// Number of chunks.
     fn __len__(&self) -> usize {
         self.work.request.tasks().len()
+    }
+
+    /// What the read would touch: inner chunks, ranges, elements, bytes decoded, bytes to fetch.
+    fn survey(&self, py: Python<'_>) -> (usize, usize, usize, Option<usize>, Option<usize>) {
+        let fetch = match self.work.backend {
+            Backend::Fed(_) => Fetch::Values,
+            Backend::Filesystem(_) | Backend::Memory(_) => Fetch::Parts,
+        };
+        let survey = py.detach(|| Survey::of(&self.work.request, fetch));
+        (
+            survey.inner_chunks,
+            survey.ranges,
+            survey.elements,
+            (!survey.has_variable).then_some(survey.decoded_bytes),
+            (!survey.has_unknown).then_some(survey.encoded_bytes),
+        )
     }
 
     /// Reads everything on this thread, without the interpreter lock.

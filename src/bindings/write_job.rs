@@ -62,7 +62,7 @@ const SHORT_PLAIN_WRITE_BYTES: usize = 256 << 10;
 /// And of at most this many chunks.
 const SHORT_WRITE_CHUNKS: usize = 8;
 
-/// Reads a batch and plans it.
+/// Reads a batch and plans it; `None` where not every chunk is in `store`.
 #[pyfunction]
 #[pyo3(signature = (batch, value, drop_axes, bind, *, store, path_type, kind, make_buffer, store_name, limits))]
 #[expect(clippy::too_many_arguments, reason = "keywords on the Python side")]
@@ -78,12 +78,14 @@ pub(crate) fn plan_write(
     make_buffer: Option<Py<PyAny>>,
     store_name: Option<&str>,
     limits: Limits,
-) -> PyResult<WriteJob> {
+) -> PyResult<Option<WriteJob>> {
     run::caught(py, || {
         let view = memory::view(value, false)?;
         let caller = Caller { shape: &view.shape, strides: &view.strides, drop_axes: &drop_axes };
         let store = store.as_ref().map(|store| (store, path_type));
-        let Batch { entries, keys } = read_batch(batch, &caller, bind, store, Flow::Write)?;
+        let Some(Batch { entries, keys }) = read_batch(batch, &caller, bind, store, Flow::Write)? else {
+            return Ok(None);
+        };
         let vlen = entries.iter().find_map(|entry| entry.chain.vlen_inside());
         let mut tasks = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -110,8 +112,9 @@ pub(crate) fn plan_write(
         };
         let hasher = HASHER.get();
         // What has no store is the caller's alone: its keys are only labels, and nobody waits for it.
-        let named_keys = if store_name.is_some() { keys.as_slice() } else { &[] };
-        let names: Vec<ChunkName> = named_keys.iter().map(|key| hasher.hash_one((store_name, key))).collect();
+        let name_of =
+            |store: &str| keys.iter().map(|key| hasher.hash_one(format!("{store}/{key}"))).collect();
+        let names: Vec<ChunkName> = store_name.map(name_of).unwrap_or_default();
         let mut distinct = names.clone();
         distinct.sort_unstable();
         distinct.dedup();
@@ -132,14 +135,14 @@ pub(crate) fn plan_write(
             backend: Backend::new(kind, keys, make_buffer)?,
             _value: value.clone().into_any().unbind(),
         });
-        Ok(WriteJob {
+        Ok(Some(WriteJob {
             work,
             limits,
             cancel: CancelToken::default(),
             is_short,
             names: distinct,
             held: Arc::new(Mutex::new(None)),
-        })
+        }))
     })
 }
 

@@ -118,6 +118,9 @@ pub enum CodecFault {
         /// What was asked for, in bytes.
         len_bytes: usize,
     },
+    /// A codec written in Python answered that the chunk is not to be stored.
+    #[error("the codec leaves the chunk out")]
+    LeftOut,
     /// The read or write was cancelled.
     #[error("cancelled")]
     Cancelled,

@@ -18,7 +18,7 @@ pub struct PythonCodec {
     name: String,
     /// `bytes → buffer`, the whole decoded form.
     decode: Arc<Py<PyAny>>,
-    /// `bytes → buffer`, the whole encoded form.
+    /// `bytes → buffer`, the whole encoded form; `None` leaves the chunk out of the store.
     encode: Arc<Py<PyAny>>,
     /// Encoded length for the one decoded length there is, where the class says that it is fixed.
     encoded_len: Option<usize>,
@@ -46,6 +46,9 @@ impl PythonCodec {
             let input = input.map_err(fault)?;
             // It may read another array through us.
             let answer = run_foreign(|| function.bind(py).call1((input,))).map_err(fault)?;
+            if answer.is_none() {
+                return Err(CodecFault::LeftOut);
+            }
             let buffer = PyBuffer::<u8>::get(&answer).map_err(fault)?;
             take(py, &buffer)
         })

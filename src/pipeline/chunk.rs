@@ -265,12 +265,24 @@ fn encode_elements(
         return emit(Some(decoded));
     }
     let mut encoded = scratch.take_vec();
-    let result = chain
-        .encode(decoded, &mut encoded, scratch)
-        .map_err(|error| error.at(key))
-        .and_then(|()| emit(Some(&encoded)));
+    let result = chain.encode(decoded, &mut encoded, scratch);
+    let result = emit_encoded(result, &encoded, key, emit);
     scratch.put_vec(encoded);
     result
+}
+
+/// Hands on what was encoded: nothing where a codec left the chunk out.
+fn emit_encoded(
+    result: Result<(), StepError>,
+    encoded: &[u8],
+    key: &str,
+    emit: &mut Emit<'_>,
+) -> Result<(), Error> {
+    match result {
+        Ok(()) => emit(Some(encoded)),
+        Err(StepError { fault: CodecFault::LeftOut, direction: Direction::Encode, .. }) => emit(None),
+        Err(error) => Err(error.at(key)),
+    }
 }
 
 fn write_objects(
@@ -303,10 +315,8 @@ fn write_objects(
         return emit(None);
     }
     let mut encoded = scratch.take_vec();
-    let result = chain
-        .encode_elements(kind, merged.into_iter(), &mut encoded, scratch)
-        .map_err(|error: StepError| error.at(request.key))
-        .and_then(|()| emit(Some(&encoded)));
+    let result = chain.encode_elements(kind, merged.into_iter(), &mut encoded, scratch);
+    let result = emit_encoded(result, &encoded, request.key, emit);
     scratch.put_vec(encoded);
     result
 }

@@ -1,9 +1,11 @@
 //! The story of a read and of a write, one function per direction: [`read::read`] and [`write::write`],
-//! one chunk in [`chunk`], the inner chunks of a shard in [`shard`].
+//! one chunk in [`chunk`], the inner chunks of a shard in [`shard`]; [`survey`] says beforehand what a read will
+//! touch.
 
 pub mod chunk;
 pub mod read;
 pub mod shard;
+pub mod survey;
 pub mod write;
 
 use crate::codec::fill::Fill;

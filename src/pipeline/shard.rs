@@ -93,7 +93,12 @@ fn read_index(
 }
 
 /// The request cut along the inner chunks, in the order of the axes as stored.
-fn pieces_of(chain: &Chain, sharding: &Sharding, selection: &Selection, region: &Region) -> Vec<Piece> {
+pub(super) fn pieces_of(
+    chain: &Chain,
+    sharding: &Sharding,
+    selection: &Selection,
+    region: &Region,
+) -> Vec<Piece> {
     let inner_shape = &sharding.inner().spec().chunk_shape;
     let order = chain.stored_axes();
     if order.is_sorted() {

@@ -38,6 +38,13 @@ class Raised:
 Outcome = Value | Raised
 
 
+def _plain(item: object) -> object:
+    """Unwrap what zarr-python puts around a single variable-length value."""
+    while isinstance(item, np.ndarray) and item.ndim == 0:
+        item = item[()]
+    return bytes(item) if isinstance(item, bytes) else item
+
+
 def value_of(result: object) -> Value:
     """Take a comparable copy of `result` (array, scalar or plain Python object)."""
     kind = type(result).__name__
@@ -45,7 +52,8 @@ def value_of(result: object) -> Value:
         array = np.asarray(result)
         content: object
         if array.dtype.kind in "OT":
-            content = [(type(item).__name__, item) for item in array.ravel().tolist()]
+            items = [_plain(item) for item in array.ravel().tolist()]
+            content = [(type(item).__name__, item) for item in items]
         else:
             content = array.tobytes()
         return Value(kind, str(array.dtype), array.shape, content)

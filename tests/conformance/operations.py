@@ -5,11 +5,13 @@ takes. There are no expected values here: zarr-python's default pipeline is the 
 Read a section by its head line; to add a case, add a line.
 """
 
+# ruff: noqa: E501 - a row of a table stays on one line
+
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numcodecs
 import numpy as np
@@ -111,7 +113,11 @@ READS_2D: tuple[tuple[str, SelectionKind, Any], ...] = (
     ("points", "coordinates", ([0, 5, 12], [10, 4, 0])),
     ("points, unsorted and repeated", "coordinates", ([12, 0, 5, 0, 12], [1, 10, 4, 10, 1])),
     ("points, negative", "coordinates", ([-1, -13], [-11, 10])),
-    ("points in a square", "coordinates", (np.array([[0, 5], [12, 3]]), np.array([[1, 2], [3, 4]]))),
+    (
+        "points in a square",
+        "coordinates",
+        (np.array([[0, 5], [12, 3]]), np.array([[1, 2], [3, 4]])),
+    ),
     ("points, broadcast", "coordinates", (np.array([[0], [5], [12]]), np.array([[1, 9]]))),
     ("points, one column for all", "coordinates", ([0, 5, 12], 3)),
     ("one point", "coordinates", (3, 4)),
@@ -235,7 +241,12 @@ WRITES_2D: tuple[tuple[str, SelectionKind, Any, Any], ...] = (
     ("points", "coordinates", ([0, 5, 12], [10, 4, 0]), counting(3, start=500)),
     ("points, a scalar", "coordinates", ([0, 5, 12], [10, 4, 0]), -9),
     ("points, repeated", "coordinates", ([5, 0, 5], [4, 1, 4]), counting(3, start=500)),
-    ("points in a square", "coordinates", (np.array([[0, 5], [9, 3]]), 2), counting(2, 2, start=500)),
+    (
+        "points in a square",
+        "coordinates",
+        (np.array([[0, 5], [9, 3]]), 2),
+        counting(2, 2, start=500),
+    ),
     ("no points", "coordinates", (np.array([], int), np.array([], int)), counting(0)),
     ("no rows", "orthogonal", (np.array([], int), slice(None)), 3),
     ("a mask", "mask", GRID_MASK, counting(int(GRID_MASK.sum()), start=500)),
@@ -261,9 +272,7 @@ WRITES_2D: tuple[tuple[str, SelectionKind, Any, Any], ...] = (
 )
 
 
-RAISES_PARTWAY = frozenset(
-    {"a wrong shape", "a mask with a wrong count", "one row, broadcast", "text"}
-)
+RAISES_PARTWAY = frozenset({"a wrong shape", "a mask with a wrong count", "one row, broadcast", "text"})
 """Refused chunk by chunk: what other chunks then hold is a matter of chance in zarr-python."""
 
 
@@ -275,7 +284,8 @@ def _write(
     title = f"{title}: {kind}, {name}"
     if name in RAISES_PARTWAY:
         steps: tuple[Step, ...] = (Write(selection, value, kind),)
-        return Operation(title, layout, steps, *rest, is_state_compared=False, **more)
+        more["is_state_compared"] = False
+        return Operation(title, layout, steps, *rest, **more)
     is_by_arrays = kind in ("orthogonal", "mask", "coordinates") or isinstance(selection, list)
     if "shards" in layout and is_by_arrays:
         more.setdefault("minimum_zarr", SHARD_WRITES_BY_ARRAYS)
@@ -289,7 +299,12 @@ def _writes() -> list[Operation]:
         ("sharded", SHARDED, "memory"),
         ("v2", V2, "memory"),
     ):
-        rows += [_write(f"write {layout_name}", layout, case, GRID, store) for case in WRITES_2D]
+        rows += [
+            _write(f"write {layout_name}", layout, case, GRID, store)
+            for case in WRITES_2D
+            # Into shards zarr-python broadcasts each inner chunk's part by itself, and may accept.
+            if not ("shards" in layout and case[0] == "a wrong shape")
+        ]
     # zarr-python cuts the value by chunks before broadcasting, and raises after some were written.
     column: tuple[Step, ...] = (Write(np.s_[:, 3:8], counting(13, 1, start=500)),)
     for layout_name, layout in (("plain", PLAIN), ("sharded", SHARDED), ("v2", V2)):
@@ -309,9 +324,9 @@ def _out_buffers() -> list[Operation]:
     for layout_name, layout in (("raw", RAW), ("sharded", SHARDED), ("v2 F", V2_F)):
         for out in ("c", "fortran", "strided", "reversed", "transposed", "inside", "wide-type"):
             steps: tuple[Step, ...] = (
-                ReadInto(out, (13, 11)),  # type: ignore[arg-type]  # the literals above
-                ReadInto(out, (6, 8), window),  # type: ignore[arg-type]
-                ReadInto(out, (5, 4), np.s_[::3, ::3]),  # type: ignore[arg-type]
+                ReadInto(out, (13, 11)),
+                ReadInto(out, (6, 8), window),
+                ReadInto(out, (5, 4), np.s_[::3, ::3]),
             )
             rows.append(Operation(f"out= {out}: {layout_name}", layout, steps, GRID, "local"))
             missing = f"out= {out}, missing chunks: {layout_name}"
@@ -354,7 +369,12 @@ FLOATS: Layout = {**NUMBERS, "dtype": "float64"}
 SINGLES: Layout = {**NUMBERS, "dtype": "float32"}
 BYTES: Layout = {**NUMBERS, "dtype": "uint8"}
 BOOLEANS: Layout = {**NUMBERS, "dtype": "bool"}
-NUMBERS_SHARDED: Layout = {"shape": (21, 13), "chunks": (4, 5), "shards": (16, 10), "dtype": "int32"}
+NUMBERS_SHARDED: Layout = {
+    "shape": (21, 13),
+    "chunks": (4, 5),
+    "shards": (16, 10),
+    "dtype": "int32",
+}
 
 Codec = Callable[[], Any]
 
@@ -386,7 +406,10 @@ V3_COMPRESSORS: tuple[tuple[str, Codec], ...] = (
     ("blosc typesize 3", lambda: v3.BloscCodec(typesize=3, shuffle="shuffle")),
     ("crc32c", lambda: v3.Crc32cCodec()),
     ("zstd then crc32c", lambda: (v3.ZstdCodec(), v3.Crc32cCodec())),
-    ("crc32c then gzip then crc32c", lambda: (v3.Crc32cCodec(), v3.GzipCodec(level=2), v3.Crc32cCodec())),
+    (
+        "crc32c then gzip then crc32c",
+        lambda: (v3.Crc32cCodec(), v3.GzipCodec(level=2), v3.Crc32cCodec()),
+    ),
     *(
         (
             f"blosc {name} {shuffle}",
@@ -542,7 +565,10 @@ def _scale_cast_chains() -> list[tuple[str, Layout, Codec, Any]]:
             (name, NUMBERS, lambda: {}, counting(21, 13))
             for name in ("scale_offset", "cast_value", "scale_offset then cast_value")
         ]
-    packing = (v3.ScaleOffset(offset=10, scale=8), v3.CastValue(data_type="int16", rounding="nearest-even"))
+    packing = (
+        v3.ScaleOffset(offset=10, scale=8),
+        v3.CastValue(data_type="int16", rounding="nearest-even"),
+    )
     wrapping = v3.CastValue(data_type="uint8", out_of_range="wrap", rounding="towards-zero")
     clamping = v3.CastValue(data_type="int8", out_of_range="clamp", rounding="nearest-even")
     with_nan = smooth(21, 13)
@@ -550,7 +576,7 @@ def _scale_cast_chains() -> list[tuple[str, Layout, Codec, Any]]:
     nan_map = v3.CastValue(
         data_type="int16",
         rounding="nearest-even",
-        scalar_map={"encode": [["NaN", -9999]], "decode": [[-9999, "NaN"]]},
+        scalar_map={"encode": [("NaN", -9999)], "decode": [(-9999, "NaN")]},
     )
     return [
         ("scale_offset", FLOATS, lambda: {"filters": v3.ScaleOffset(offset=5, scale=0.1)}, smooth(21, 13)),
@@ -593,6 +619,8 @@ def _codecs() -> list[Operation]:
             title = f"codec v2 {name}, order {order}"
             rows.append(Operation(title, array, steps, None, next(stores)))
     for (name, layout, filters, data), order in itertools.product(V2_FILTERS, ("C", "F")):
+        if (name, order) == ("bitround", "F"):
+            continue  # zarr-python itself writes the elements in another order than it reads
         array = {**layout, "zarr_format": 2, "filters": filters, "order": order}
         steps = _all_steps(data, data.dtype.type(1))
         title = f"filter v2 {name}, order {order}"
@@ -602,7 +630,7 @@ def _codecs() -> list[Operation]:
 
 def _lazily(arguments: Codec) -> dict[str, Any]:
     """Split a function of several arguments into one function for each."""
-    return {name: lambda name=name: arguments()[name] for name in arguments()}  # type: ignore[misc]
+    return {name: lambda name=name: arguments()[name] for name in arguments()}
 
 
 def _python_codecs() -> list[Operation]:
@@ -697,7 +725,13 @@ def _types() -> list[Operation]:
             steps = _type_steps(data, is_sharded=is_sharded)
             rows.append(Operation(title, array, steps, None, next(stores)))
     for order, dtype in itertools.product("CF", ("<f8", ">i2", "<U5", "S5")):
-        array = {"shape": (9, 7), "chunks": (4, 3), "zarr_format": 2, "order": order, "dtype": dtype}
+        array = {
+            "shape": (9, 7),
+            "chunks": (4, 3),
+            "zarr_format": 2,
+            "order": order,
+            "dtype": dtype,
+        }
         title = f"type v2 order {order} {dtype}"
         rows.append(Operation(title, array, _type_steps(bits(9, 7, dtype=dtype)), None, next(stores)))
     fields: tuple[Step, ...] = (
@@ -780,7 +814,13 @@ def _fill_values() -> list[Operation]:
             title = f"fill kept {layout_name} {name}"
             rows.append(Operation(title, array, steps, None, "memory", kept, minimum_zarr=oldest))
     for dtype in ("<i4", "<f8", "<U3", "S2", "?", "<M8[s]", str):
-        array = {"shape": (15,), "chunks": (4,), "zarr_format": 2, "dtype": dtype, "fill_value": None}
+        array = {
+            "shape": (15,),
+            "chunks": (4,),
+            "zarr_format": 2,
+            "dtype": dtype,
+            "fill_value": None,
+        }
         value: Any = {"<U3": "x", "S2": b"x", "<M8[s]": np.datetime64(1, "s"), str: "x"}.get(dtype, 1)
         steps = (Read(), Write(slice(5, 9), value), Read(), Reopen(), Read())
         rows.append(Operation(f"fill v2 None {dtype}", array, steps, None, "local"))
@@ -831,17 +871,40 @@ def _rectilinear() -> list[Operation]:
     for name, kind, selection in READS_2D[:16] + READS_2D[26:37] + READS_2D[51:56]:
         title = f"read rectilinear: {kind}, {name}"
         steps: tuple[Step, ...] = (Read(selection, kind),)
-        rows.append(Operation(title, RECTILINEAR, steps, GRID, "local", RECTILINEAR_CONFIG, minimum_zarr=(3, 4)))
-    for case in WRITES_2D[:15] + WRITES_2D[18:25]:
-        rows.append(_write("write rectilinear", RECTILINEAR, case, GRID, "memory", RECTILINEAR_CONFIG, minimum_zarr=(3, 4)))
+        rows.append(
+            Operation(title, RECTILINEAR, steps, GRID, "local", RECTILINEAR_CONFIG, minimum_zarr=(3, 4))
+        )
+    about = {"config": RECTILINEAR_CONFIG, "minimum_zarr": (3, 4)}
+    rows += [
+        _write("write rectilinear", RECTILINEAR, case, GRID, "memory", **about)
+        for case in WRITES_2D[:15] + WRITES_2D[18:25]
+    ]
     for name, arguments in (
         ("transpose", {"filters": lambda: (v3.TransposeCodec(order=(1, 0)),)}),
         ("blosc", {"compressors": lambda: v3.BloscCodec()}),
         ("raw", {"compressors": None}),
     ):
-        steps = (*_all_steps(GRID, 5), Resize((17, 11)), Read(), Resize((6, 7)), Read(), Resize((13, 11)), Read())
+        steps = (
+            *_all_steps(GRID, 5),
+            Resize((17, 11)),
+            Read(),
+            Resize((6, 7)),
+            Read(),
+            Resize((13, 11)),
+            Read(),
+        )
         array = {**RECTILINEAR, **arguments}
-        rows.append(Operation(f"rectilinear {name}", array, steps, None, "local", RECTILINEAR_CONFIG, minimum_zarr=(3, 4)))
+        rows.append(
+            Operation(
+                f"rectilinear {name}",
+                array,
+                steps,
+                None,
+                "local",
+                RECTILINEAR_CONFIG,
+                minimum_zarr=(3, 4),
+            )
+        )
     return rows  # fmt: skip
 
 
@@ -851,9 +914,7 @@ def _names_of_chunks(scene: Scene) -> list[str]:
 
 def _from_array(**options: Any) -> Callable[[Scene], Any]:
     """Copy the array into a new memory store by `zarr.from_array`, and read the copy."""
-    return lambda scene: zarr.from_array(
-        zarr.storage.MemoryStore(), data=scene.array, **options
-    )[...]
+    return lambda scene: zarr.from_array(zarr.storage.MemoryStore(), data=scene.array, **options)[...]
 
 
 def _asynchronous(scene: Scene) -> Any:
@@ -906,14 +967,12 @@ def _lifecycle() -> list[Operation]:
             Write(np.s_[0:8, 0:6], 0), Call(_names_of_chunks), Write(..., 0), Call(_names_of_chunks), Read())),
         ("opened read-only", (Reopen("r"), Write(np.s_[0, 0], 1), Write(..., 0), Read())),
         ("a read-only store", (Reopen("r", is_store_read_only=True), Write(np.s_[0, 0], 1), Append(counting(1, 11)), Read())),
-        ("many small writes", tuple(
-            Write(np.s_[row : row + 3, column : column + 2], row * column)
-            for row in range(0, 12, 2) for column in range(0, 10, 3)) + (Read(),)),
+        ("many small writes", (*tuple(Write(np.s_[row:row + 3, column:column + 2], row * column) for row in range(0, 12, 2) for column in range(0, 10, 3)), Read())),
         ("numpy, iteration, length", (
             Call(lambda scene: np.asarray(scene.array)),
-            Call(lambda scene: np.stack(list(scene.array))),
-            Call(lambda scene: len(scene.array)))),
-        ("arithmetic on the array", (Call(lambda scene: np.add(scene.array, 1)),)),
+            Call(lambda scene: np.stack(list(cast("Any", scene.array)))),
+            Call(lambda scene: len(cast("Any", scene.array))))),
+        ("arithmetic on the array", (Call(lambda scene: np.add(cast("Any", scene.array), 1)),)),
         ("asynchronous reads", (Call(_asynchronous), Call(_many_at_once))),
         ("pickled array", (Call(_after_fork_of_config),)),
         ("counts of chunks", (
@@ -935,7 +994,13 @@ def _lifecycle() -> list[Operation]:
         rows.append(Operation(title, layout, steps, GRID, "local", kept))
         ordered = {"array.order": "F"}
         title = f"lifecycle {name}: memory order F"
-        steps = (Read(), Read(np.s_[2:9, 1:5]), Write(np.s_[2:9, 1:5], 3), Read(), Read(([3, 1], [4, 9]), "orthogonal"))
+        steps = (
+            Read(),
+            Read(np.s_[2:9, 1:5]),
+            Write(np.s_[2:9, 1:5], 3),
+            Read(),
+            Read(([3, 1], [4, 9]), "orthogonal"),
+        )
         rows.append(Operation(title, layout, steps, GRID, "local", ordered))
     missing = {"array.read_missing_chunks": False}
     for name, layout in (("plain", PLAIN), ("sharded", SHARDED), ("v2", V2)):
@@ -957,7 +1022,16 @@ def _lifecycle() -> list[Operation]:
         rows.append(Operation(title, array, _all_steps(GRID, 3), None, "local"))
     for location in ("name", "deep/er/name"):
         steps = (Call(_group_round_trip(location)),)
-        rows.append(Operation(f"lifecycle: array at {location}", PLAIN, steps, GRID, "local", is_state_compared=False))
+        rows.append(
+            Operation(
+                f"lifecycle: array at {location}",
+                PLAIN,
+                steps,
+                GRID,
+                "local",
+                is_state_compared=False,
+            )
+        )
     return rows
 
 
@@ -969,7 +1043,9 @@ def _group_round_trip(name: str) -> Callable[[Scene], Any]:
         array = group.create_array(name, shape=(9, 8), chunks=(4, 4), dtype="int32")
         array[:] = counting(9, 8)
         array[2:5, 3:6] = 0
-        return group[name][...]
+        copied = group[name]
+        assert isinstance(copied, zarr.Array)
+        return copied[...]
 
     return round_trip
 
@@ -1017,7 +1093,12 @@ def _stores() -> list[Operation]:
         missing = (Read(), Read(np.s_[3:9, 2:10]))
         rows.append(Operation(f"store {store}: read nothing, {layout_name}", layout, missing, None, store))
         if store == "zip":
-            whole: tuple[Step, ...] = (Write(..., GRID), Read(), Reopen("r", is_store_read_only=True), Read())
+            whole: tuple[Step, ...] = (
+                Write(..., GRID),
+                Read(),
+                Reopen("r", is_store_read_only=True),
+                Read(),
+            )
             rows.append(Operation(f"store {store}: write {layout_name}", layout, whole, None, store))
         else:
             oldest = SHARD_WRITES_BY_ARRAYS if "shards" in layout else (3, 1)
@@ -1025,16 +1106,20 @@ def _stores() -> list[Operation]:
             rows.append(Operation(title, layout, writes, GRID, store, minimum_zarr=oldest))
     seen = Call(lambda scene: sorted(set(scene.store.seen) - {"zarr.json"}))  # type: ignore[attr-defined]
     for store in ("witness-local", "witness-memory"):
-        steps = (Read(np.s_[3:9, 2:10]), seen, Write(np.s_[1:2, 1:2], 4), seen)
-        rows.append(Operation(f"store {store}: the override saw the reads", PLAIN, steps, GRID, store))
+        watched: tuple[Step, ...] = (Read(np.s_[3:9, 2:10]), seen, Write(np.s_[1:2, 1:2], 4), seen)
+        title = f"store {store}: the override saw the reads"
+        rows.append(Operation(title, PLAIN, watched, GRID, store))
     text: Layout = {"shape": (9, 7), "chunks": (4, 3), "dtype": str}
-    for store in ("zip", "wrapper", "inverted-local"):
-        rows.append(Operation(f"store {store}: text", text, (Read(), Read(np.s_[2:5])), texts(9, 7), store))
+    two = (Read(), Read(np.s_[2:5]))
+    rows += [
+        Operation(f"store {store}: text", text, two, texts(9, 7), store)
+        for store in ("zip", "wrapper", "inverted-local")
+    ]
     array = {**NUMBERS, "compressors": lambda: python_codecs.Complement()}
-    steps = (Read(), Read(np.s_[2:5]), Write(np.s_[3:9, 2:5], 4), Read())
+    mixed: tuple[Step, ...] = (Read(), Read(np.s_[2:5]), Write(np.s_[3:9, 2:5], 4), Read())
     for store in ("wrapper", "fsspec-memory"):
         title = f"store {store}: a python codec"
-        rows.append(Operation(title, array, steps, counting(21, 13), store, is_native=False))
+        rows.append(Operation(title, array, mixed, counting(21, 13), store, is_native=False))
     return rows
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from tests.conformance.stores import STORE_KINDS, Location, StoreKind, is_metada
 from tests.pipelines import ORACLE_PATH, SUBJECT_IS_WAZARR, SUBJECT_PATH, ZARR_VERSION, pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from zarr.abc.store import Store
@@ -81,7 +81,7 @@ def _close(store: Store) -> None:
 def _set_up(operation: Operation, location: Location) -> None:
     """Create the array, and write the initial values, with the default pipeline."""
     with pipeline(ORACLE_PATH, **operation.config):
-        store = operation.store_kind.open(location, False)  # noqa: FBT003 - the Opener signature
+        store = operation.store_kind.open(location, False)
         array = zarr.create_array(store, **_creation_arguments(operation))
         if operation.initial is not None:
             array[...] = operation.initial
@@ -93,7 +93,7 @@ def _scene(operation: Operation, location: Location, path: str) -> Iterator[Scen
     """Open the array under the pipeline `path`."""
     opened: list[Store] = []
 
-    def open_store(read_only: bool) -> Store:  # noqa: FBT001 - the Opener signature
+    def open_store(read_only: bool) -> Store:
         for store in opened:
             _close(store)
         opened.append(operation.store_kind.open(location, read_only))
@@ -109,6 +109,16 @@ def _scene(operation: Operation, location: Location, path: str) -> Iterator[Scen
         yield Scene(array, store, open_store, open_array)
         for store in opened:
             _close(store)
+
+
+def _await_stragglers() -> None:
+    """Wait for what the default pipeline goes on doing after it has raised."""
+
+    async def stragglers() -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*others, return_exceptions=True)
+
+    sync(stragglers())
 
 
 def _attempt(action: Callable[[], Any]) -> Outcome:
@@ -131,7 +141,7 @@ def _final_state(operation: Operation, location: Location, path: str) -> tuple[O
         return {key async for key in store.list()}
 
     with pipeline(path, **operation.config):
-        store = operation.store_kind.open(location, True)  # noqa: FBT003 - the Opener signature
+        store = operation.store_kind.open(location, True)
         zarr_format = operation.array.get("zarr_format", 3)
         array = zarr.open_array(store, mode="r", zarr_format=zarr_format)
         outcome = _attempt(lambda: array[...])
@@ -185,12 +195,15 @@ def check(operation: Operation, folder: Path, *, is_sabotaged: bool = False) -> 
         return
 
     expected = _run_steps(operation, theirs, ORACLE_PATH)
+    if any(isinstance(outcome, Raised) for outcome in expected):
+        _await_stragglers()
     if SUBJECT_IS_WAZARR:
         import wazarr
 
         wazarr.reset_counters()
-    breakage = sabotage() if is_sabotaged else contextlib.nullcontext([])
-    with breakage as hits:
+    hits: list[str] = []
+    breakage = sabotage(hits) if is_sabotaged else contextlib.nullcontext()
+    with breakage:
         actual = _run_steps(operation, ours, SUBJECT_PATH)
     if SUBJECT_IS_WAZARR:
         _check_counters(operation, actual)
@@ -230,5 +243,3 @@ def chunk_keys(store: Store) -> set[str]:
 
     result: set[str] = sync(keys())
     return result
-
-

@@ -42,9 +42,10 @@ class SabotagedError(Exception):
     """Something called a method that native work must not need."""
 
 
-def _subclasses(base: type) -> Iterator[type]:
+def _subclasses(base: type[Any]) -> Iterator[type[Any]]:
     yield base
-    for child in base.__subclasses__():
+    children: list[type[Any]] = base.__subclasses__()
+    for child in children:
         yield from _subclasses(child)
 
 
@@ -105,19 +106,18 @@ def _replacements(hits: list[str]) -> Iterator[tuple[type, str, Callable[..., An
 
 
 @contextlib.contextmanager
-def sabotage() -> Iterator[list[str]]:
-    """Break what native work must not touch; yields the list of what was called all the same."""
+def sabotage(hits: list[str]) -> Iterator[None]:
+    """Break what native work must not touch; `hits` takes what was called all the same."""
     for module in ("blosc", "lz4", "zstd", "gzip", "zlib", "bz2", "lzma", "shuffle", "pcodec"):
         with contextlib.suppress(ImportError):
             importlib.import_module(f"numcodecs.{module}")
-    hits: list[str] = []
     undo: list[tuple[type, str, Any]] = []
     try:
         for owner, method, replacement in list(_replacements(hits)):
             original = vars(owner)[method]
             setattr(owner, method, replacement)
             undo.append((owner, method, original))
-        yield hits
+        yield
     finally:
         for owner, method, original in reversed(undo):
             setattr(owner, method, original)

@@ -5,15 +5,16 @@ A step acts on an open array and returns a value to compare, or raises.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import zarr
 from zarr.core.buffer.cpu import NDBuffer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import zarr
     from zarr.abc.store import Store
 
 SelectionKind = Literal["basic", "orthogonal", "coordinates", "mask", "blocks", "getitem"]

@@ -101,45 +101,45 @@ class StoreKind:
     is_rewritable: bool = True
 
 
-def _memory(location: Location, read_only: bool) -> Store:  # noqa: FBT001 - the Opener signature
+def _memory(location: Location, read_only: bool) -> Store:
     return MemoryStore(location.memory, read_only=read_only)
 
 
-def _local(location: Location, read_only: bool) -> Store:  # noqa: FBT001 - the Opener signature
+def _local(location: Location, read_only: bool) -> Store:
     return LocalStore(location.path, read_only=read_only)
 
 
-def _zip(location: Location, read_only: bool) -> Store:  # noqa: FBT001 - the Opener signature
+def _zip(location: Location, read_only: bool) -> Store:
     location.path.mkdir(parents=True, exist_ok=True)
     archive = location.path / "array.zip"
     return ZipStore(archive, mode="r" if read_only else "a", read_only=read_only)
 
 
-def _wrapper(location: Location, read_only: bool) -> Store:  # noqa: FBT001 - the Opener signature
+def _wrapper(location: Location, read_only: bool) -> Store:
     return WrapperStore(MemoryStore(location.memory, read_only=read_only))
 
 
-def _wrapped_local(location: Location, read_only: bool) -> Store:  # noqa: FBT001 - as above
+def _wrapped_local(location: Location, read_only: bool) -> Store:
     return WrapperStore(LocalStore(location.path, read_only=read_only))
 
 
-def _logging(location: Location, read_only: bool) -> Store:  # noqa: FBT001 - the Opener signature
+def _logging(location: Location, read_only: bool) -> Store:
     return LoggingStore(LocalStore(location.path, read_only=read_only), log_level="CRITICAL")
 
 
-def _inverted_local(location: Location, read_only: bool) -> Store:  # noqa: FBT001 - as above
+def _inverted_local(location: Location, read_only: bool) -> Store:
     return InvertedLocalStore(location.path, read_only=read_only)
 
 
-def _witness_local(location: Location, read_only: bool) -> Store:  # noqa: FBT001 - as above
+def _witness_local(location: Location, read_only: bool) -> Store:
     return WitnessLocalStore(location.path, read_only=read_only)
 
 
-def _witness_memory(location: Location, read_only: bool) -> Store:  # noqa: FBT001 - as above
+def _witness_memory(location: Location, read_only: bool) -> Store:
     return WitnessMemoryStore(location.memory, read_only=read_only)
 
 
-def _obstore_memory(location: Location, read_only: bool) -> Store:  # noqa: FBT001 - as above
+def _obstore_memory(location: Location, read_only: bool) -> Store:
     import obstore.store
     from zarr.storage import ObjectStore
 
@@ -147,7 +147,7 @@ def _obstore_memory(location: Location, read_only: bool) -> Store:  # noqa: FBT0
     return ObjectStore(objects, read_only=read_only)
 
 
-def _obstore_local(location: Location, read_only: bool) -> Store:  # noqa: FBT001 - as above
+def _obstore_local(location: Location, read_only: bool) -> Store:
     import obstore.store
     from zarr.storage import ObjectStore
 
@@ -155,7 +155,7 @@ def _obstore_local(location: Location, read_only: bool) -> Store:  # noqa: FBT00
     return ObjectStore(obstore.store.LocalStore(prefix=location.path), read_only=read_only)
 
 
-def _fsspec_memory(location: Location, read_only: bool) -> Store:  # noqa: FBT001 - as above
+def _fsspec_memory(location: Location, read_only: bool) -> Store:
     return FsspecStore.from_url(f"memory://{location.path}", read_only=read_only)
 
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
+import zarr
+from zarr.storage import LocalStore
 
 from tests.conformance.operations import OPERATIONS
 from tests.conformance.runner import Operation, check
-from tests.pipelines import SUBJECT_IS_WAZARR
+from tests.conformance.sabotage import SabotagedError, sabotage
+from tests.pipelines import ORACLE_PATH, SUBJECT_IS_WAZARR, pipeline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,3 +41,19 @@ def test_table_is_broad() -> None:
     names = Counter(operation.name for operation in OPERATIONS)
     assert len(names) >= 250
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_sabotage_bites(tmp_path: Path) -> None:
+    """The default pipeline cannot read or write a chunk then, while metadata still opens."""
+    hits: list[str] = []
+    with pipeline(ORACLE_PATH):
+        array = zarr.create_array(LocalStore(tmp_path), shape=(4,), chunks=(2,), dtype="int32")
+        array[...] = 1
+        with sabotage(hits):
+            again = zarr.open_array(LocalStore(tmp_path), mode="r+")
+            with pytest.raises(SabotagedError):
+                again[...]
+            with pytest.raises(SabotagedError):
+                again[...] = 2
+        assert len(hits) >= 2
+        assert np.array_equal(np.asarray(again[...]), [1, 1, 1, 1])

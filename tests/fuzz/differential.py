@@ -1,6 +1,6 @@
 """Differential fuzz: random arrays and selections against numpy and the default pipeline.
 
-    python -m tests.fuzz.differential --operations 300000 --seed 1 --jobs 2
+    python tests/fuzz/differential.py --operations 300000 --seed 1 --jobs 2
 
 Prints the seed and how many operations fell on each codec, data type, selection kind and store.
 A failing program is shrunk, printed, and written to `--failures` as JSON; moved to
@@ -22,6 +22,9 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+
+if not __package__:  # started as a script: `tests` is a package of the folder above
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 
 def fuzz(seed: int, operations: int, failures: Path, oracle_share: float) -> tuple[Counter[str], int]:
@@ -88,7 +91,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="default: drawn, and printed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--failures", type=Path, default=Path("build/fuzz"), help="folder for reproducers")
-    parser.add_argument("--oracle-share", type=float, default=0.2, help="share also run by the default pipeline")
+    parser.add_argument(
+        "--oracle-share", type=float, default=0.2, help="share also run by the default pipeline"
+    )
     options = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     sys.stdout.write(f"seed {seed}, {options.operations} operations, {options.jobs} jobs\n")

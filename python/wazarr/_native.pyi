@@ -1,0 +1,450 @@
+"""The compiled part of wazarr.
+
+Everything here is for the other modules of this package, which document what users see: signatures may
+change between any two versions. A *job* is one call of `CodecPipeline.read` or `write`, planned; *the pool*
+is the engine's threads, of which a process has one set.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias, TypeVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "IS_DEBUG_BUILD",
+    "Chain",
+    "Codec",
+    "ReadJob",
+    "ShardIndex",
+    "WriteJob",
+    "__version__",
+    "after_fork_in_child",
+    "bind_codec",
+    "counters",
+    "native_codecs",
+    "plan_read",
+    "plan_write",
+    "python_codec",
+    "reset_counters",
+]
+
+__version__: Final[str]
+"""Version of the crate, and so of the package."""
+
+IS_DEBUG_BUILD: Final[bool]
+"""Whether this is a build without optimisation."""
+
+_T = TypeVar("_T")
+
+_Notify: TypeAlias = Callable[[BaseException | None], object]
+"""Called once, from a thread of the pool and with the interpreter lock: None, or what went wrong."""
+
+_Bytes: TypeAlias = NDArray[Any]
+"""A C-contiguous array whose memory is a stored value. It is kept alive as long as it is needed."""
+
+_Batch: TypeAlias = list[tuple[Any, ...]]
+"""zarr's ``(byte getter, chunk spec, chunk selection, out selection, is complete)`` for every chunk."""
+
+def native_codecs() -> list[str]:
+    """Return the names of all codecs with a native engine, as `bind_codec` takes them."""
+
+def counters() -> dict[str, int]:
+    """Return all counters of the process: ``{"read.chunks": 0, …}``."""
+
+def reset_counters() -> None:
+    """Set all counters to zero."""
+
+def after_fork_in_child() -> None:
+    """Let go of threads and locks that only the parent has. To be called in the child after a fork."""
+
+# --- codecs ------------------------------------------------------------------------------------------
+
+@final
+class Codec:
+    """A codec bound to its configuration, a chunk shape and a data type."""
+
+    @property
+    def name(self) -> str:
+        """Name for errors, as zarr metadata spells it."""
+
+    @property
+    def engine(self) -> str:
+        """What runs it: ``"native"``, ``"wasm"`` or ``"python"``."""
+
+def bind_codec(
+    name: str,
+    configuration: str,
+    chunk_shape: Sequence[int],
+    dtype: str,
+    *,
+    validate_checksums: bool,
+) -> Codec:
+    """Bind a native codec.
+
+    Parameters
+    ----------
+    name : str
+        One of `native_codecs`.
+    configuration : str
+        Its configuration as JSON; data types in it as numpy's `dtype.str`.
+    chunk_shape : sequence of int
+        Elements along each axis of what it encodes, as stored; ``(0,)`` for bytes of any length.
+    dtype : str
+        Data type of what it encodes, as numpy's `dtype.str`.
+    validate_checksums : bool
+        Whether decoding compares checksums.
+
+    Raises
+    ------
+    UnsupportedError
+        No native engine for this codec, data type or setting: let its Python class run.
+    InvalidInputError, ValueError
+        The configuration makes no sense for the chunk, or is no JSON.
+    """
+
+def python_codec(
+    name: str,
+    decode: Callable[[bytes], _Bytes],
+    encode: Callable[[bytes], _Bytes | None],
+    *,
+    encoded_len: int | None,
+) -> Codec:
+    """Make a codec from two Python functions.
+
+    Parameters
+    ----------
+    name : str
+        For errors.
+    decode, encode : callable
+        Called with the interpreter lock, from any thread of the pool and from several at a time. Each
+        gets the whole input as bytes of its own and answers with C-contiguous bytes, which are copied.
+    encoded_len : int or None
+        Length in bytes of what `encode` answers, where it is always the same.
+    """
+
+@final
+class Chain:
+    """A codec chain bound to one chunk shape and data type.
+
+    Parameters
+    ----------
+    chunk_shape : sequence of int
+        Elements along each axis, as the caller sees the chunk.
+    dtype : str
+        numpy's `dtype.str`; ``"|O"`` for elements of variable length.
+    fill : bytes
+        The fill value: one element as it lies in memory, or its bytes where lengths vary.
+    codecs : sequence of Codec
+        In the order of encoding, without those that move no data.
+    stored_axes : sequence of int
+        Axes of the chunk in the order in which they are stored.
+    vlen : {"vlen-utf8", "vlen-bytes"} or None
+        The serializer of elements of variable length.
+    shard : tuple or None
+        For a shard: the inner chunks' chain, the index's chain, ``"start"`` or ``"end"`` for where the
+        index lies, and the order of the inner chunks (``"morton"``, ``"lexicographic"``,
+        ``"colexicographic"`` or ``"unordered"``). With `codecs` beside it the shard is the first of them.
+    writes_empty_chunks : bool
+        Whether chunks of nothing but the fill value are stored.
+    native_codecs : int
+        Native codecs to count at every run, those that move no data included.
+    variable_limit_bytes : int
+        Cap on the payload of a chunk whose elements have variable length, in bytes.
+
+    Raises
+    ------
+    InvalidInputError, ValueError
+        Parts that do not fit together, or a chunk that does not fit in memory.
+    """
+
+    def __new__(
+        cls,
+        chunk_shape: Sequence[int],
+        dtype: str,
+        fill: bytes,
+        codecs: Sequence[Codec],
+        *,
+        stored_axes: Sequence[int],
+        vlen: str | None,
+        shard: tuple[Chain, Chain, str, str] | None,
+        writes_empty_chunks: bool,
+        native_codecs: int,
+        variable_limit_bytes: int,
+    ) -> Chain: ...
+    @property
+    def len_bytes(self) -> int:
+        """Decoded length of a chunk in bytes (number of elements where they have variable length)."""
+
+    @property
+    def encoded_len(self) -> int | None:
+        """Encoded length of a chunk in bytes, where every chunk has the same."""
+
+    @property
+    def has_python(self) -> bool:
+        """Whether any codec, of inner chunks too, runs in Python."""
+
+# --- reading -----------------------------------------------------------------------------------------
+
+def plan_read(
+    batch: _Batch,
+    out: NDArray[Any],
+    drop_axes: Sequence[int],
+    bind: Callable[[Any], Chain],
+    *,
+    store: object | None,
+    path_type: type,
+    kind: tuple[str, Any] | None,
+    limits: tuple[int, int],
+) -> ReadJob | None:
+    """Plan a read.
+
+    Parameters
+    ----------
+    batch : list of tuple
+        zarr's batch.
+    out : ndarray, any strides, writable
+        Kept alive by the job; nobody else may write to the selected elements before its end.
+    drop_axes : sequence of int
+        Axes of a chunk selection's result that `out` does not have.
+    bind : callable
+        Gives the chain of a chunk spec; called once for each distinct one.
+    store : object or None
+        The store that every chunk has to be in; None where Python fetches the chunks.
+    path_type : type
+        Exact type of the byte getters, if there is a `store`.
+    kind : tuple of (str, object) or None
+        ``("local", root folder)``, ``("memory", dict)``, or None with `store`.
+    limits : tuple of (int, int)
+        Threads at most, and how many of them may take chunks.
+
+    Returns
+    -------
+    ReadJob or None
+        None where some chunk is not in `store`, or its byte getter is of another type.
+
+    Raises
+    ------
+    IndexError
+        A selection outside its chunk or outside `out`.
+    UnsupportedError, InvalidInputError, ValueError, TypeError
+        A batch that makes no sense.
+    """
+
+@final
+class ReadJob:
+    """A planned read."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the read is done faster than a change of threads is worth."""
+
+    def __len__(self) -> int:
+        """Return the number of chunks."""
+
+    def survey(self) -> tuple[int, int, int, int | None, int | None]:
+        """Say what the read would touch, without reading.
+
+        Returns
+        -------
+        tuple of int
+            Inner chunks of shards; requests for a range of bytes, those for shard indexes included;
+            elements selected; bytes that come out of the codecs (None for elements of variable length);
+            bytes to fetch if nothing is missing (None where they depend on what is stored).
+        """
+
+    def run(self) -> None:
+        """Read everything on this thread, without the interpreter lock.
+
+        Raises
+        ------
+        CodecError, StoreError
+            A chunk that cannot be read.
+        """
+
+    def start(self, notify: _Notify) -> None:
+        """Read everything on the pool.
+
+        Parameters
+        ----------
+        notify : callable
+            Called at the end, once nothing touches the output any more.
+        """
+
+    def cancel(self) -> None:
+        """Ask a read under way to stop at the next chunk; `notify` still tells of its end."""
+
+    def statuses(self, present: _T, missing: _T) -> tuple[_T, ...]:
+        """Return `present` or `missing` for every chunk, by whether it was found."""
+
+    def partial_shard(self, index: int) -> tuple[str, int] | None:
+        """Say how to begin with chunk `index` if it is a shard of which a part is needed.
+
+        Returns
+        -------
+        tuple of (str, int) or None
+            ``"start"`` or ``"end"`` for where the index lies, and its length in bytes. None: fetch the
+            whole chunk.
+        """
+
+    def feed(self, index: int, array: _Bytes | None, notify: _Notify | None) -> None:
+        """Decode a chunk that Python fetched.
+
+        Parameters
+        ----------
+        index : int
+            Position in the batch.
+        array : ndarray or None
+            The stored bytes; None if there are none.
+        notify : callable or None
+            With it the work is done on the pool, without it before this returns.
+        """
+
+    def shard_ranges(self, index: int, array: _Bytes) -> tuple[ShardIndex, list[tuple[int, int]]]:
+        """Decode the index of a shard that Python fetched.
+
+        Parameters
+        ----------
+        index : int
+            Position of the shard in the batch.
+        array : ndarray
+            The stored index.
+
+        Returns
+        -------
+        tuple of (ShardIndex, list)
+            The index, and for every inner chunk that is needed and there its first byte and the one past
+            its last, ascending.
+        """
+
+    def feed_parts(
+        self,
+        index: int,
+        shard_index: ShardIndex,
+        parts: Sequence[tuple[int, _Bytes]],
+        notify: _Notify | None,
+    ) -> None:
+        """Decode the inner chunks that are needed of a shard.
+
+        Parameters
+        ----------
+        index : int
+            Position of the shard in the batch.
+        shard_index : ShardIndex
+            From `shard_ranges`.
+        parts : sequence of (int, ndarray)
+            Offset of the first byte within the shard, and the bytes. Together they hold all ranges, each
+            of them in one part.
+        notify : callable or None
+            As in `feed`.
+        """
+
+@final
+class ShardIndex:
+    """Where the inner chunks of one shard lie; opaque."""
+
+# --- writing -----------------------------------------------------------------------------------------
+
+def plan_write(
+    batch: _Batch,
+    value: NDArray[Any],
+    drop_axes: Sequence[int],
+    bind: Callable[[Any], Chain],
+    *,
+    store: object | None,
+    path_type: type,
+    kind: tuple[str, Any] | None,
+    make_buffer: Callable[[NDArray[np.uint8]], object] | None,
+    store_name: str | None,
+    limits: tuple[int, int],
+) -> WriteJob | None:
+    """Plan a write.
+
+    Parameters
+    ----------
+    batch, drop_axes, bind, store, path_type, kind, limits
+        As in `plan_read`.
+    value : ndarray, any strides
+        The values, or a single one without axes. Kept alive by the job; nobody may change it meanwhile.
+    make_buffer : callable or None
+        Makes zarr's `Buffer` of an array that it may keep; for ``"memory"``.
+    store_name : str or None
+        Chunk locks go by this and the chunk's key.
+
+    Returns
+    -------
+    WriteJob or None
+        None as in `plan_read`.
+
+    Raises
+    ------
+    IndexError
+        A selection outside its chunk or outside `value`.
+    UnsupportedError, InvalidInputError, ValueError, TypeError
+        A batch that makes no sense, values that cannot be broadcast.
+    """
+
+@final
+class WriteJob:
+    """A planned write."""
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the write is done faster than a change of threads is worth."""
+
+    def __len__(self) -> int:
+        """Return the number of chunks."""
+
+    def run(self) -> bool:
+        """Write everything on this thread, without the interpreter lock.
+
+        Returns
+        -------
+        bool
+            False, with nothing done, where another write holds a chunk's lock: then `start` waits for it.
+
+        Raises
+        ------
+        CodecError, StoreError
+            A chunk that cannot be read, encoded or stored.
+        """
+
+    def start(self, notify: _Notify) -> None:
+        """Write everything on the pool, as soon as the chunks' locks are free.
+
+        Parameters
+        ----------
+        notify : callable
+            Called at the end, once nothing reads the values any more.
+        """
+
+    def cancel(self) -> None:
+        """Ask a write under way to stop at the next chunk; `notify` still tells of its end."""
+
+    def hold(self, notify: _Notify) -> None:
+        """Take the chunks' locks for Python to write them, then call `notify`."""
+
+    def release(self) -> None:
+        """Let go of the locks that `hold` took."""
+
+    def needs_existing(self, index: int) -> bool:
+        """Say whether the stored chunk `index`, if there is one, has to be passed to `encode`."""
+
+    def encode(self, index: int, existing: _Bytes | None, notify: _Notify | None) -> None:
+        """Merge a chunk's new elements into the stored ones, and encode it.
+
+        Parameters
+        ----------
+        index : int
+            Position in the batch.
+        existing : ndarray or None
+            The stored bytes, where `needs_existing` asks for them and there are any.
+        notify : callable or None
+            With it the work is done on the pool, without it before this returns.
+        """
+
+    def take(self, index: int) -> NDArray[np.uint8] | None:
+        """Return the encoded chunk `index`, once; None if the stored one is to be deleted."""
+
+    def keys(self) -> list[str]:
+        """Return the store keys of the chunks, with the array's path."""
