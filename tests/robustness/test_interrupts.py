@@ -33,7 +33,7 @@ def test_an_interrupt_stops_the_work(action: str, record_property: pytest.Record
     assert answer["stopped_after_s"] < GENEROUS_S
 
 
-@pytest.mark.parametrize("action", ["write-slow-store", "write"])
+@pytest.mark.parametrize("action", ["write-slow-store-briefly", "write-briefly"])
 def test_a_swallowed_signal_cancels_nothing(action: str) -> None:
     answer = json.loads(run("interrupted", action, "swallow", timeout_s=200).splitlines()[0])
     assert answer["outcome"] == "finished"

@@ -87,9 +87,10 @@ def test_the_maximum_is_one(tmp_path: Path, maximum: int, kind: str) -> None:
 @pytest.mark.serial
 def test_the_number_of_threads_is_bounded(tmp_path: Path) -> None:
     with wazarr.enabled(threading__max_workers=2):
-        arrays = [_array(tmp_path / str(number), shape=(2, 256, 256)) if False else zarr.create_array(
-            tmp_path / str(number), shape=(64, 512), chunks=(8, 512), dtype="u4"
-        ) for number in range(50)]  # fmt: skip
+        arrays = [
+            zarr.create_array(tmp_path / str(number), shape=(64, 512), chunks=(8, 512), dtype="u4")
+            for number in range(50)
+        ]
         before = threading.active_count()
         most = 0
 
