@@ -60,18 +60,18 @@ class Case:
         store = _innermost(self.array.store)
         if isinstance(store, LocalStore):
             return (store.root / self.key).read_bytes()
-        return store._store_dict[self.key].to_bytes()  # noqa: SLF001 - there is no synchronous way
+        return store._store_dict[self.key].to_bytes()
 
     def put(self, encoded: bytes) -> None:
         store = _innermost(self.array.store)
         if isinstance(store, LocalStore):
             (store.root / self.key).write_bytes(encoded)
         else:
-            store._store_dict[self.key] = zarr.core.buffer.cpu.Buffer.from_bytes(encoded)  # noqa: SLF001
+            store._store_dict[self.key] = zarr.core.buffer.cpu.Buffer.from_bytes(encoded)
 
 
 def _innermost(store: Any) -> Any:
-    return store._store if isinstance(store, WrapperStore) else store  # noqa: SLF001
+    return store._store if isinstance(store, WrapperStore) else store
 
 
 def _array(store: Any, values: Any, **settings: Any) -> zarr.Array:
@@ -115,7 +115,10 @@ _V2_COMPRESSORS: list[tuple[str, Any]] = [
     ("lzma", numcodecs.LZMA(format=2, preset=0)),
     ("lz4", numcodecs.LZ4()),
     ("blosc", numcodecs.Blosc("lz4")),
-    ("blosc", numcodecs.Blosc("snappy") if "snappy" in numcodecs.blosc.list_compressors() else numcodecs.Blosc()),
+    (
+        "blosc",
+        numcodecs.Blosc("snappy") if "snappy" in numcodecs.blosc.list_compressors() else numcodecs.Blosc(),
+    ),
 ]
 
 _V2_FILTERS: list[tuple[str, Any, str]] = [

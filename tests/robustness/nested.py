@@ -63,9 +63,7 @@ def main() -> None:
     zarr.config.set({"threading.max_workers": workers})
     settings: dict[str, Any]
     if kind == "reading":
-        other = zarr.create_array(
-            tempfile.mkdtemp(), shape=(8, 512, 512), chunks=(1, 512, 512), dtype="f4"
-        )
+        other = zarr.create_array(tempfile.mkdtemp(), shape=(8, 512, 512), chunks=(1, 512, 512), dtype="f4")
         other[:] = 3
         OTHER.append(other)
         settings = {"shape": (8, 64), "chunks": (1, 64), "compressors": [Reading()]}

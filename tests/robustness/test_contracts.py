@@ -171,7 +171,7 @@ def test_a_store_that_calls_back_while_it_serves(tmp_path: Path, workers: int) -
     with zarr.config.set({"threading.max_workers": workers}):
         store = Asking(MemoryStore())
         array = _array(store)
-        store.other = _array(tmp_path)._async_array  # noqa: SLF001 - to be awaited on the same loop
+        store.other = _array(tmp_path)._async_array
         assert np.array_equal(np.asarray(array[:]), VALUES)
         array[1, 1] = 5
         assert array[1, 1] == 5

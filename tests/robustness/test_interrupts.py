@@ -45,9 +45,7 @@ async def test_a_cancelled_task_stops_the_work(tmp_path: Path, kind: str) -> Non
     values = np.tile(np.random.default_rng(0).integers(0, 50, (4, 512, 512), "u2"), (32, 1, 1))
     with wazarr.enabled(wazarr__store_concurrency=2):
         store = (
-            zarr.storage.LocalStore(tmp_path)
-            if kind == "files"
-            else SlowStore(zarr.storage.MemoryStore())
+            zarr.storage.LocalStore(tmp_path) if kind == "files" else SlowStore(zarr.storage.MemoryStore())
         )
         array = await zarr.api.asynchronous.create_array(
             store,
@@ -84,7 +82,7 @@ def test_a_timeout_of_sync_stops_the_work() -> None:
             SlowStore(zarr.storage.MemoryStore()), shape=(4000,), chunks=(4,), dtype="u2"
         )
         with pytest.raises(TimeoutError):
-            sync(array._async_array.getitem(slice(None)), timeout=0.2)  # noqa: SLF001
+            sync(array._async_array.getitem(slice(None)), timeout=0.2)
         time.sleep(0.3)
         before = SlowStore.requests
         time.sleep(0.4)

@@ -47,13 +47,13 @@ STORES: dict[str, Callable[[Path], Any]] = {
 
 
 def _entry(array: zarr.Array, chunk_selection: Any, out_selection: Any, *, key: str = "c/0/0") -> Any:
-    inner = array._async_array  # noqa: SLF001 - what zarr itself hands to a pipeline
+    inner = array._async_array
     shape = array.shards or array.chunks
     spec = zarr.core.array_spec.ArraySpec(
         shape=shape,
-        dtype=inner._zdtype,  # noqa: SLF001
+        dtype=inner._zdtype,
         fill_value=array.fill_value,
-        config=getattr(inner, "config", None) or inner._config,  # noqa: SLF001
+        config=getattr(inner, "config", None) or inner._config,
         prototype=cpu.buffer_prototype,
     )
     path = StorePath(array.store, key)
@@ -61,7 +61,7 @@ def _entry(array: zarr.Array, chunk_selection: Any, out_selection: Any, *, key: 
 
 
 def _pipeline(array: zarr.Array) -> Any:
-    return array._async_array.codec_pipeline  # noqa: SLF001 - there is no public name
+    return array._async_array.codec_pipeline
 
 
 def _read(array: zarr.Array, batch: Any, out: Any, drop_axes: Any = ()) -> None:
@@ -82,14 +82,18 @@ def _selections(rng: random.Random) -> Iterator[Any]:
             entries.append(
                 [
                     rng.choice(indices),
-                    slice(rng.choice(indices), rng.choice(indices), rng.choice([1, 2, -1, -3, 2**62, -(2**63)])),
+                    slice(
+                        rng.choice(indices), rng.choice(indices), rng.choice([1, 2, -1, -3, 2**62, -(2**63)])
+                    ),
                     slice(None),
                     slice(0, rng.choice([0, 1, 5, 6])),
                     np.array([rng.choice(indices) for _ in range(length)], dtype="i8"),
                     np.array([[rng.randrange(5)] for _ in range(length)], dtype="i8").reshape(length, 1),
                     np.array([[rng.randrange(5) for _ in range(length)]], dtype="i8"),
                     np.array([rng.random() < 0.5 for _ in range(rng.choice([5, 6, 7]))]),
-                    rng.choice([..., None, True, 1.5, "x", np.float64(1), np.uint64(2**64 - 1), [1, 2], [[0]]]),
+                    rng.choice(
+                        [..., None, True, 1.5, "x", np.float64(1), np.uint64(2**64 - 1), [1, 2], [[0]]]
+                    ),
                 ][kind]
             )
         yield entries[0] if len(entries) == 1 and rng.random() < 0.5 else tuple(entries)

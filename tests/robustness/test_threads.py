@@ -98,7 +98,13 @@ def test_the_number_of_threads_is_bounded(tmp_path: Path) -> None:
             nonlocal most
             array = arrays[number % 50]
             array[:] = number
-            assert int(np.asarray(array[3, 4])) in (number, number + 50, number - 50, number + 100, number - 100)
+            assert int(np.asarray(array[3, 4])) in (
+                number,
+                number + 50,
+                number - 50,
+                number + 100,
+                number - 100,
+            )
             most = max(most, len(list(Path("/proc/self/task").iterdir())))
 
         with ThreadPoolExecutor(20) as executor:
@@ -137,7 +143,7 @@ def test_several_event_loops(tmp_path: Path) -> None:
         answers: list[bool] = []
 
         async def read() -> None:
-            both = [array._async_array, wrapped._async_array]  # noqa: SLF001 - used on loops of our own
+            both = [array._async_array, wrapped._async_array]
             for found in await asyncio.gather(*[each.getitem(slice(None)) for each in both * 3]):
                 answers.append(np.array_equal(np.asarray(found), VALUES))
 
@@ -187,7 +193,7 @@ def _in_another_process(pickled: bytes) -> tuple[bool, int, str]:
     zarr.config.set({"threading.max_workers": 1})
     array = pickle.loads(pickled)
     is_equal = np.array_equal(np.asarray(array[:]), VALUES)
-    pipeline = array._async_array.codec_pipeline  # noqa: SLF001 - there is no public name
+    pipeline = array._async_array.codec_pipeline
     return is_equal, len(_native_threads()), type(pipeline).__name__
 
 
@@ -195,7 +201,7 @@ def test_a_pickled_array_follows_the_process_it_wakes_up_in(tmp_path: Path) -> N
     with wazarr.enabled(threading__max_workers=3):
         array = _array(tmp_path)
         array[:]
-        pipeline = array._async_array.codec_pipeline  # noqa: SLF001 - there is no public name
+        pipeline = array._async_array.codec_pipeline
         assert pickle.loads(pickle.dumps(pipeline)) == pipeline
         assert hash(pickle.loads(pickle.dumps(pipeline))) == hash(pipeline)
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as executor:
