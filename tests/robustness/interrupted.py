@@ -52,7 +52,7 @@ def _values() -> np.ndarray[Any, Any]:
     return np.tile(rng.integers(0, 50, (4, 512, 512), dtype="u2"), (128, 1, 1))
 
 
-def _array(store: Any, **settings: Any) -> zarr.Array:
+def _array(store: Any, **settings: Any) -> zarr.Array[Any]:
     keywords = {"shape": SHAPE, "chunks": CHUNKS, "dtype": "u2", **settings}
     return zarr.create_array(store, compressors=zarr.codecs.GzipCodec(level=6), **keywords)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer
 
-OTHER: list[zarr.Array] = []
+OTHER: list[zarr.Array[Any]] = []
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from tests.robustness.interrupted import SlowStore
 from tests.robustness.isolation import run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 pytestmark = pytest.mark.serial
@@ -25,7 +26,7 @@ GENEROUS_S = 0.5
 
 
 @pytest.mark.parametrize("action", ["write", "write-shards", "read", "read-slow-store", "write-slow-store"])
-def test_an_interrupt_stops_the_work(action: str, record_property: pytest.RecordProperty) -> None:
+def test_an_interrupt_stops_the_work(action: str, record_property: Callable[[str, object], None]) -> None:
     answer = json.loads(run("interrupted", action, "default", timeout_s=200).splitlines()[0])
     assert answer["outcome"] == "interrupted"
     assert answer["worked"]

@@ -1,3 +1,4 @@
+# ruff: noqa: PT017 - an exception is allowed here, not demanded
 """Requests that make no sense, straight to the pipeline: an exception, never a panic, never a stray write."""
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def ours() -> Iterator[None]:
         yield
 
 
-def _array(store: Any, **settings: Any) -> zarr.Array:
+def _array(store: Any, **settings: Any) -> zarr.Array[Any]:
     array = zarr.create_array(store, shape=(12, 10), dtype="i4", **{"chunks": (6, 5), **settings})
     array[:] = VALUES
     return array
@@ -46,7 +47,7 @@ STORES: dict[str, Callable[[Path], Any]] = {
 }
 
 
-def _entry(array: zarr.Array, chunk_selection: Any, out_selection: Any, *, key: str = "c/0/0") -> Any:
+def _entry(array: zarr.Array[Any], chunk_selection: Any, out_selection: Any, *, key: str = "c/0/0") -> Any:
     inner = array._async_array
     shape = array.shards or array.chunks
     spec = zarr.core.array_spec.ArraySpec(
@@ -60,15 +61,15 @@ def _entry(array: zarr.Array, chunk_selection: Any, out_selection: Any, *, key: 
     return (path, spec, chunk_selection, out_selection, False)
 
 
-def _pipeline(array: zarr.Array) -> Any:
+def _pipeline(array: zarr.Array[Any]) -> Any:
     return array._async_array.codec_pipeline
 
 
-def _read(array: zarr.Array, batch: Any, out: Any, drop_axes: Any = ()) -> None:
+def _read(array: zarr.Array[Any], batch: Any, out: Any, drop_axes: Any = ()) -> None:
     asyncio.run(_pipeline(array).read(batch, cpu.NDBuffer(out), drop_axes))
 
 
-def _write(array: zarr.Array, batch: Any, value: Any, drop_axes: Any = ()) -> None:
+def _write(array: zarr.Array[Any], batch: Any, value: Any, drop_axes: Any = ()) -> None:
     asyncio.run(_pipeline(array).write(batch, cpu.NDBuffer(value), drop_axes))
 
 

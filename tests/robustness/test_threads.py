@@ -20,7 +20,7 @@ import wazarr
 VALUES = (np.arange(16 * 256 * 256) % 251).astype("u2").reshape(16, 256, 256)
 
 
-def _array(store: Any, **settings: Any) -> zarr.Array:
+def _array(store: Any, **settings: Any) -> zarr.Array[Any]:
     array = zarr.create_array(
         store,
         **{
@@ -145,7 +145,7 @@ def test_several_event_loops(tmp_path: Path) -> None:
         async def read() -> None:
             both = [array._async_array, wrapped._async_array]
             for found in await asyncio.gather(*[each.getitem(slice(None)) for each in both * 3]):
-                answers.append(np.array_equal(np.asarray(found), VALUES))
+                answers.append(np.array_equal(np.asarray(found), VALUES))  # noqa: PERF401 - as they come
 
         threads = [threading.Thread(target=lambda: asyncio.run(read())) for _ in range(4)]
         for thread in threads:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import multiprocessing
 import threading
 from typing import TYPE_CHECKING, Any
@@ -56,9 +57,10 @@ def test_threads_that_write_parts_of_one_chunk(tmp_path: Path, store: str, layou
     with wazarr.enabled():
         array = zarr.create_array(_store(store, tmp_path), shape=(32, 8), dtype="i4", **LAYOUTS[layout])
         for number in range(1, 41):
-            _together(
-                [lambda at=at: array.__setitem__(slice(at * 8, at * 8 + 8), number) for at in range(4)]  # type: ignore[misc]
-            )
+            parts = [
+                functools.partial(array.__setitem__, slice(at * 8, at * 8 + 8), number) for at in range(4)
+            ]
+            _together(list(parts))
             assert (np.asarray(array[:]) == number).all(), number
 
 
@@ -105,7 +107,7 @@ def test_threads_that_write_different_chunks(tmp_path: Path) -> None:
         assert list(found) == [at % 8 * 100 + 9 for at in range(64)]
 
 
-def _write_rows(array: zarr.Array, first: int) -> None:
+def _write_rows(array: zarr.Array[Any], first: int) -> None:
     for number in range(40):
         array[first::2] = first * 100 + number
 
