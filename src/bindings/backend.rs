@@ -12,6 +12,7 @@ use pyo3::types::PyDict;
 use super::memory;
 use crate::codec::scratch::copy_of;
 use crate::error::Error;
+use crate::python_call;
 use crate::scatter::ArrayMemory;
 use crate::store::filesystem::FilesystemBatch;
 use crate::store::{ChunkStore, InMemory, Use};
@@ -96,7 +97,8 @@ impl MemoryBatch {
             let key = &self.keys[index];
             match (encoded, &self.make_buffer) {
                 (Some(bytes), Some(make_buffer)) => {
-                    dict.set_item(key, make_buffer.call1(py, (PyArray1::from_vec(py, bytes),))?)?;
+                    let array = PyArray1::from_vec(py, bytes).into_any();
+                    dict.set_item(key, python_call::call(make_buffer.bind(py), &array)?)?;
                 }
                 (Some(_), None) => return Err(PyTypeError::new_err("a read cannot store")),
                 (None, _) => match dict.del_item(key) {

@@ -11,6 +11,7 @@ use crate::codec::Scratch;
 use crate::error::Error;
 use crate::locks::{self, ChunkName};
 use crate::process::PerProcess;
+use crate::python_call;
 use crate::schedule::{CancelToken, Work, Workers, guarded};
 
 /// How many threads a request may use.
@@ -141,7 +142,7 @@ fn tell(notify: Py<PyAny>, result: Result<(), Error>) {
                 Ok(()) => py.None().into_bound(py),
                 Err(error) => errors::to_python(py, error).into_value(py).into_bound(py).into_any(),
             };
-            if let Err(error) = notify.call1(py, (answer,)) {
+            if let Err(error) = python_call::call(notify.bind(py), &answer) {
                 error.write_unraisable(py, Some(notify.bind(py)));
             }
             drop(notify);
@@ -164,7 +165,7 @@ pub(crate) fn once_locked(
                 let on_error = notify.clone_ref(py);
                 if let Err(error) = then(py, notify, held) {
                     let exception = error.into_value(py).into_bound(py).into_any();
-                    if let Err(error) = on_error.call1(py, (exception,)) {
+                    if let Err(error) = python_call::call(on_error.bind(py), &exception) {
                         error.write_unraisable(py, Some(on_error.bind(py)));
                     }
                 }
