@@ -133,6 +133,7 @@ lint: $(MAIN_VENV)/.installed  ## Formatting, clippy, ruff, mypy, stubs against 
 # Runs pytest twice in each environment: first what can share the machine, then what cannot.
 define run_pytest
 for venv in $(VENVS); do \
+	export WAZARR_ZARR_TESTS=$$(scripts/zarr_sources.sh $$venv/bin/python build/zarr); \
 	$$venv/bin/python -c 'import sys, zarr; print("== pytest: Python", sys.version.split()[0], "with zarr", zarr.__version__, flush=True)'; \
 	$$venv/bin/python -m pytest -n $(PYTEST_JOBS) -m 'not serial$(1)' $(PYTEST_ARGS); \
 	status=0; $$venv/bin/python -m pytest -m 'serial$(1)' $(PYTEST_ARGS) || status=$$?; \
@@ -168,17 +169,9 @@ test-all: both $(INSTALLED)  ## The same with the slow tests
 
 .PHONY: conformance
 conformance: $(CONFORMANCE_VENV)/.installed  ## zarr-python's own test suite under our pipeline
-	@version=$$($(CONFORMANCE_VENV)/bin/python -c 'import zarr; print(zarr.__version__)'); \
-	sources=build/zarr/zarr-$$version; \
-	if [ ! -d $$sources/tests ]; then \
-		rm -rf build/zarr/unpacked; mkdir -p build/zarr/unpacked; \
-		$(CONFORMANCE_VENV)/bin/python -m pip download --quiet --no-deps --no-binary zarr \
-			--dest build/zarr zarr==$$version; \
-		tar -xzf build/zarr/zarr-$$version.tar.gz -C build/zarr/unpacked; \
-		rm -rf $$sources; mv build/zarr/unpacked/zarr-$$version $$sources; \
-	fi; \
-	echo "== conformance: zarr $$version"; \
-	WAZARR_ZARR_TESTS=$(CURDIR)/$$sources \
+	@sources=$$(scripts/zarr_sources.sh $(CONFORMANCE_VENV)/bin/python build/zarr); \
+	echo "== conformance: $$(basename $$sources)"; \
+	WAZARR_ZARR_TESTS=$$sources \
 		$(CONFORMANCE_VENV)/bin/python -m tests.conformance.run_zarr_suite $(CONFORMANCE_ARGS)
 
 .PHONY: fuzz

@@ -96,12 +96,15 @@ def max_workers() -> int:
 def limits() -> tuple[int, int]:
     """Return the most threads there may be, and how many of them may take chunks at the same time.
 
-    `chunk_concurrent_maximum` of None is the number of threads. `chunk_concurrent_minimum` never lets the
-    first fall below it; what chunks leave over goes inside them.
+    `chunk_concurrent_maximum` of None is the number of threads, `chunk_concurrent_minimum` of None its
+    default. Where the two disagree the maximum counts; what chunks leave over goes inside them.
     """
     workers = max_workers()
     chunks = _count("codec_pipeline.chunk_concurrent_maximum") or workers
-    lowest = _count("codec_pipeline.chunk_concurrent_minimum") or 1
+    lowest = (
+        _count("codec_pipeline.chunk_concurrent_minimum")
+        or DEFAULTS["codec_pipeline.chunk_concurrent_minimum"]
+    )
     if get("codec_pipeline.chunk_concurrent_maximum") is not None:
         lowest = min(lowest, chunks)
     return workers, max(1, min(max(chunks, lowest), workers))

@@ -127,7 +127,9 @@ class StoreError(WazarrError, OSError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with the attributes."""
-        return _restore, (_parts_of(type(self)), self.args, dict(self.__dict__), self.__cause__)
+        # OSError keeps the file name apart from its arguments.
+        args = self.args if self.filename is None else (*self.args, self.filename)
+        return _restore, (_parts_of(type(self)), args, dict(self.__dict__), self.__cause__)
 
 
 class InternalError(WazarrError, RuntimeError):
@@ -166,7 +168,8 @@ def _restore(
     """Rebuild a pickled exception."""
     cls = _combine(*parts) if len(parts) == 2 else parts[0]
     error = cls.__new__(cls, *args)
-    error.args = args
+    if not isinstance(error, StoreError):
+        error.args = args
     error.__dict__.update(state)
     error.__cause__ = cause
     return error

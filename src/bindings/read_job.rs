@@ -287,9 +287,9 @@ impl ReadJob {
             let shard_index = shard_index.get().index.clone();
             let work = Arc::clone(&self.work);
             self.dispatch(py, notify, move |spread, scratch| {
-                let segments =
-                    Segments::new(held.iter().map(|(start, held)| (*start, held.as_slice())).collect());
                 let key = work.backend.key(index);
+                let segments =
+                    Segments::new(key, held.iter().map(|(start, held)| (*start, held.as_slice())).collect());
                 work.request.read_shard_parts(
                     index,
                     &shard_index,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::codec::Scratch;
 use crate::codec::chain::Chain;
 use crate::codec::scratch::ScratchBuffer;
-use crate::codec::sharding::{ShardIndex, Sharding};
+use crate::codec::sharding::{ShardIndex, Sharding, damaged};
 use crate::counters::COUNTERS;
 use crate::error::Error;
 use crate::plan::{DisjointRegions, Selection};
@@ -201,6 +201,8 @@ const UNKNOWN_LEN: u64 = u64::MAX >> 1;
 /// Parts of a stored value, fetched one by one.
 #[derive(Debug)]
 pub struct Segments<'a> {
+    /// The shard's key, for errors.
+    key: &'a str,
     /// Offset of the first byte, and the bytes; ascending.
     parts: Vec<(u64, &'a [u8])>,
 }
@@ -208,9 +210,9 @@ pub struct Segments<'a> {
 impl<'a> Segments<'a> {
     /// Parts in any order.
     #[must_use]
-    pub fn new(mut parts: Vec<(u64, &'a [u8])>) -> Self {
+    pub fn new(key: &'a str, mut parts: Vec<(u64, &'a [u8])>) -> Self {
         parts.sort_unstable_by_key(|(start, _)| *start);
-        Self { parts }
+        Self { key, parts }
     }
 
     fn fetched_bytes(&self) -> usize {
@@ -224,7 +226,14 @@ impl<'a> Segments<'a> {
             let len = usize::try_from(range.end - range.start).ok()?;
             bytes.get(first..first.checked_add(len)?)
         });
-        found.ok_or_else(|| Error::Internal(format!("bytes {range:?} of a shard were not fetched")))
+        // Everything was asked for: what is not here is not there.
+        found.ok_or_else(|| {
+            damaged(format!(
+                "the index puts an inner chunk at bytes {}..{}, past the end of the shard",
+                range.start, range.end
+            ))
+            .at(self.key)
+        })
     }
 }
 

@@ -3,3 +3,4 @@
 
 mod codec_vectors;
 mod filters;
+mod scatter_gather;

@@ -1,0 +1,62 @@
+"""Overwrites arrays for ever, to be killed. Usage: overwriter FOLDER NUMBER; prints a line once it is at it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import zarr
+
+import wazarr
+
+SHAPE = (64, 64)
+NAMES = ("plain", "compressed", "sharded")
+
+
+def make(folder: Path) -> None:
+    """Make the arrays, full of zeros that are stored."""
+    settings: dict[str, dict[str, object]] = {
+        "plain": {"chunks": (16, 64), "compressors": None},
+        "compressed": {"chunks": (16, 64), "compressors": zarr.codecs.GzipCodec(level=1)},
+        "sharded": {"chunks": (8, 16), "shards": (32, 64), "compressors": zarr.codecs.ZstdCodec()},
+    }
+    for name, each in settings.items():
+        array = zarr.create_array(
+            zarr.storage.LocalStore(folder),
+            name=name,
+            shape=SHAPE,
+            dtype="u4",
+            config={"write_empty_chunks": True},
+            **each,  # type: ignore[arg-type]
+        )
+        array[:] = 0
+
+
+def open_arrays(folder: Path) -> list[zarr.Array]:
+    """Open them for writing."""
+    return [
+        zarr.open_array(
+            zarr.storage.LocalStore(folder), path=name, mode="r+", config={"write_empty_chunks": True}
+        )
+        for name in NAMES
+    ]
+
+
+def main() -> None:
+    """Write rounds of one number each, until killed."""
+    wazarr.enable()
+    arrays = open_arrays(Path(sys.argv[1]))
+    number = int(sys.argv[2])
+    sys.stdout.write("writing\n")
+    sys.stdout.flush()
+    while True:
+        for array in arrays:
+            # Whole chunks of one number, then the next one in parts of them.
+            array[:] = np.full(SHAPE, number, "u4")
+            array[3:40, 5:60] = number + 1
+        number += 2
+
+
+if __name__ == "__main__":
+    main()

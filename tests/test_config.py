@@ -1,0 +1,171 @@
+"""Every key: its default, what `None` means, and what it does together with the others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from zarr.core.config import config as zarr_config
+from zarr.storage import MemoryStore
+
+import wazarr
+from tests.pipelines import ZARR_VERSION
+from wazarr import config
+
+CPUS = 6
+MISSING = object()
+
+# Defaults and meanings of None are zarrs-python's for the keys that are its own.
+DEFAULTS: dict[str, Any] = {
+    "codec_pipeline.chunk_concurrent_maximum": None,
+    "codec_pipeline.chunk_concurrent_minimum": 4,
+    "codec_pipeline.validate_checksums": True,
+    "codec_pipeline.strict": False,
+    "wazarr.store_concurrency": None,
+    "wazarr.variable_length_limit": 512 * 1024 * 1024,
+    "wazarr.allow_unsafe_pickle_decode": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def six_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config, "_cpu_count", lambda: CPUS)
+
+
+def test_defaults() -> None:
+    assert config.DEFAULTS == DEFAULTS
+    for key, default in DEFAULTS.items():
+        assert config.get(key) == default, key
+    assert config.limits() == (CPUS, CPUS)
+    assert config.store_concurrency() == 64
+    assert not config.allows_pickle()
+
+
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_keys_are_looked_up_as_zarr_does(key: str) -> None:
+    for value in (7, None, "text"):
+        with zarr_config.set({key: value}):
+            assert config.get(key) == zarr_config.get(key) == value
+            assert config.get(key, "default") == value
+    assert config.get(f"{key}.nothing", "default") == "default"
+    assert config.get("nowhere.at_all") is None
+
+
+# threading.max_workers, codec_pipeline.max_workers, chunk_concurrent_maximum, chunk_concurrent_minimum,
+# then: threads at most, chunks at the same time.
+LIMITS = [
+    (None, MISSING, None, 4, CPUS, CPUS),
+    (None, None, None, None, CPUS, CPUS),
+    (2, MISSING, None, 4, 2, 2),
+    (None, 3, None, 4, 3, 3),
+    (2, 3, None, 4, 2, 2),
+    (5, 3, None, 4, 3, 3),
+    (16, MISSING, None, 4, 16, 16),
+    (None, MISSING, 2, 4, CPUS, 2),
+    (None, MISSING, 1, None, CPUS, 1),
+    (None, MISSING, 5, 6, CPUS, 5),
+    (None, MISSING, 100, 1, CPUS, CPUS),
+    (3, MISSING, 100, 50, 3, 3),
+    (None, MISSING, None, 100, CPUS, CPUS),
+    (1, MISSING, 2, 2, 1, 1),
+    (0, MISSING, 0, 0, 1, 1),
+    (-1, MISSING, -1, -1, 1, 1),
+    ("4", MISSING, "2", "1", 4, 2),
+]
+
+
+@pytest.mark.parametrize(("threads", "workers", "maximum", "minimum", "expected_threads", "chunks"), LIMITS)
+def test_limits(
+    threads: Any, workers: Any, maximum: Any, minimum: Any, expected_threads: int, chunks: int
+) -> None:
+    keys = {
+        "threading.max_workers": threads,
+        "codec_pipeline.max_workers": workers,
+        "codec_pipeline.chunk_concurrent_maximum": maximum,
+        "codec_pipeline.chunk_concurrent_minimum": minimum,
+    }
+    with zarr_config.set({key: value for key, value in keys.items() if value is not MISSING}):
+        assert config.limits() == (expected_threads, chunks)
+
+
+# wazarr.store_concurrency, async.concurrency: then requests in flight.
+CONCURRENCY = [
+    (None, 10, 64),  # zarr's default: nobody chose it
+    (None, None, 64),
+    (None, 3, 3),
+    (None, 200, 200),
+    (5, 10, 5),
+    (5, 200, 5),
+    (10, 200, 10),
+    (0, 10, 1),
+]
+
+
+@pytest.mark.parametrize(("own", "zarrs", "expected"), CONCURRENCY)
+def test_requests_in_flight(own: int | None, zarrs: int | None, expected: int) -> None:
+    with zarr_config.set({"wazarr.store_concurrency": own, "async.concurrency": zarrs}):
+        assert config.store_concurrency() == expected
+
+
+def test_the_default_that_is_ignored_is_zarrs() -> None:
+    (defaults,) = zarr_config.defaults
+    assert defaults["async"]["concurrency"] == config.DEFAULT_ASYNC_CONCURRENCY
+
+
+@pytest.mark.parametrize("value", ["many", [], 2.5j])
+def test_nonsense_is_reported_and_ignored(value: Any) -> None:
+    with (
+        zarr_config.set({"threading.max_workers": value}),
+        pytest.warns(UserWarning, match=r"threading\.max_workers"),
+    ):
+        assert config.limits() == (CPUS, CPUS)
+
+
+PICKLE_KEY = (
+    "array.allow_unsafe_pickle_decode" if ZARR_VERSION >= (3, 4) else "wazarr.allow_unsafe_pickle_decode"
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "allowed"), [(True, True), (False, False), (None, False), ("True", False), (1, False)]
+)
+def test_nothing_but_true_allows_pickle(value: object, *, allowed: bool) -> None:
+    with zarr_config.set({PICKLE_KEY: value}):
+        assert config.allows_pickle() is allowed
+
+
+@pytest.mark.skipif(ZARR_VERSION < (3, 4), reason="this zarr has no such key")
+def test_where_zarr_has_a_gate_for_pickle_ours_is_no_way_around_it() -> None:
+    with zarr_config.set({"wazarr.allow_unsafe_pickle_decode": True}):
+        assert not config.allows_pickle()
+
+
+@pytest.mark.parametrize(("value", "validates"), [(True, True), (None, True), (False, False)])
+def test_validate_checksums(value: object, *, validates: bool, subject_pipeline: str) -> None:
+    store = MemoryStore()
+    array = zarr.create_array(
+        store, shape=(4,), dtype="i4", compressors=[zarr.codecs.Crc32cCodec()], filters=None
+    )
+    array[:] = np.arange(4)
+    damaged = bytearray(store._store_dict["c/0"].to_bytes())
+    damaged[-1] ^= 1
+    store._store_dict["c/0"] = zarr.core.buffer.cpu.Buffer.from_bytes(bytes(damaged))
+    with zarr_config.set({"codec_pipeline.validate_checksums": value}):
+        if validates:
+            with pytest.raises(wazarr.errors.ChecksumError):
+                array[:]
+        else:
+            assert np.array_equal(array[:], np.arange(4))
+
+
+def test_the_variable_length_limit_names_itself(subject_pipeline: str) -> None:
+    array = zarr.create_array(MemoryStore(), shape=(4,), dtype=str)
+    array[:] = np.array(["x" * 1000] * 4, dtype=object)
+    with (
+        zarr_config.set({"wazarr.variable_length_limit": 1000}),
+        pytest.raises(wazarr.errors.CodecError, match=r"wazarr\.variable_length_limit"),
+    ):
+        array[:]
+    assert array[3] == "x" * 1000
