@@ -73,7 +73,9 @@ class ReadTarget(Request):
         super().__init__(pipeline, batch, out)
         self._is_direct = self.given.dtype == self.dtype
         # Objects for numpy's StringDType, or a caller's own `out=` of another type: converted at the end.
-        self.array = self.given if self._is_direct else np.empty(self.given.shape, self.dtype).view(self.dtype)
+        self.array = (
+            self.given if self._is_direct else np.empty(self.given.shape, self.dtype).view(self.dtype)
+        )
 
     def plan(
         self, drop_axes: tuple[int, ...], store: Any, place: Place | None
