@@ -219,9 +219,8 @@ def own_zstd_in_use() -> Any:
 
 def test_a_class_that_the_user_registered_wins(subject_pipeline: str, own_zstd_in_use: None) -> None:
     store = MemoryStore()
-    array = zarr.create_array(
-        store, shape=(8,), chunks=(4,), dtype="i4", compressors={"name": "zstd", "configuration": {}}
-    )
+    zstd: Any = {"name": "zstd", "configuration": {}}
+    array = zarr.create_array(store, shape=(8,), chunks=(4,), dtype="i4", compressors=zstd)
     array[:] = np.arange(8)
     assert store._store_dict["c/1"].to_bytes().startswith(b"own!")
     wazarr.reset_counters()

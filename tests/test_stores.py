@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,11 @@ import zarr
 from zarr.storage import LocalStore, LoggingStore, MemoryStore, StorePath, WrapperStore, ZipStore
 
 import wazarr
+from tests.pipelines import ZARR_VERSION
 from wazarr import stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 
 class OwnLocal(LocalStore):
@@ -79,6 +80,28 @@ def test_names_are_shared_by_stores_that_hold_the_same_values(tmp_path: Path) ->
     assert name(first) == name(first) != name(second)
 
 
+class Asked(WrapperStore[Any]):
+    """Overrides `get` alone."""
+
+    async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+        return await super().get(key, prototype, byte_range)
+
+
+class AskedForRanges(Asked):
+    """Overrides the other as well."""
+
+    def get_ranges(self, *args: Any, **kwargs: Any) -> Any:
+        raise NotImplementedError
+
+
+def test_ranges_are_asked_for_where_that_overrides_nothing() -> None:
+    assert stores.ranges_of(Asked(MemoryStore())) is None
+    store = AskedForRanges(MemoryStore())
+    assert stores.ranges_of(store) == store.get_ranges
+    assert stores.ranges_of(patched("get")(Path())) is None
+    assert (stores.ranges_of(WrapperStore(MemoryStore())) is None) == (ZARR_VERSION < (3, 4))
+
+
 def test_descriptions_are_short_for_zarrs_own() -> None:
     assert stores.describe(MemoryStore()) == "MemoryStore"
     assert stores.describe(OwnMemory()) == "tests.test_stores.OwnMemory"
@@ -121,17 +144,17 @@ def test_overridden_methods_are_called(subject_pipeline: str, tmp_path: Path) ->
 
 
 def test_a_subclass_of_the_path_is_asked_itself(subject_pipeline: str) -> None:
-    class Path(StorePath):
+    class OwnPath(StorePath):
         """Answers for itself."""
 
         async def get(self, *args: Any, **kwargs: Any) -> Any:
             return zarr.core.buffer.cpu.Buffer.from_bytes(np.array([7, 8], "<i4").tobytes())
 
         def __truediv__(self, other: str) -> StorePath:
-            return Path(self.store, f"{self.path}/{other}".strip("/"))
+            return OwnPath(self.store, f"{self.path}/{other}".strip("/"))
 
     array = zarr.create_array(MemoryStore(), shape=(4,), chunks=(2,), dtype="<i4", compressors=None)
-    object.__setattr__(array.async_array, "store_path", Path(array.store, ""))
+    object.__setattr__(array.async_array, "store_path", OwnPath(array.store, ""))
     wazarr.reset_counters()
     assert np.array_equal(array[:], [7, 8, 7, 8])
     assert wazarr.counters()["store_requests"] == {"native": 0, "python": 2}

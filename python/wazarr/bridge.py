@@ -14,7 +14,7 @@ from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
 from wazarr import config
 from wazarr.jobs import ended
-from wazarr.stores import StorePath
+from wazarr.stores import StorePath, ranges_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -71,12 +71,15 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
         zarr's batch that it was planned from.
     """
     inline = job.is_short
+    limit = config.store_concurrency()
+    # Shards that are read at the same time share what is allowed.
+    share = max(1, limit // min(limit, len(batch)))
 
     async def body(index: int) -> None:
         getter, spec = batch[index][:2]
         part = job.partial_shard(index) if isinstance(getter, StorePath) else None
         if part is not None:
-            await _read_part_of_shard(job, index, getter, spec, part)
+            await _read_part_of_shard(job, index, getter, spec, part, share)
             return
         buffer = await getter.get(prototype=spec.prototype)
         array = None if buffer is None else buffer.as_numpy_array()
@@ -85,13 +88,16 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
         else:
             await ended(job, lambda notify: job.feed(index, array, notify))
 
-    await for_each(len(batch), config.store_concurrency(), body)
+    await for_each(len(batch), limit, body)
 
 
 async def _read_part_of_shard(
-    job: _native.ReadJob, index: int, getter: Any, spec: Any, part: tuple[str, int]
+    job: _native.ReadJob, index: int, getter: Any, spec: Any, part: tuple[str, int], limit: int
 ) -> None:
-    """Fetch a shard's index, then the inner chunks that are needed, neighbours in one request."""
+    """Fetch a shard's index, then the inner chunks that are needed, neighbours in one request.
+
+    At most `limit` requests are in flight at the same time.
+    """
     location, index_len = part
     request = RangeByteRequest(0, index_len) if location == "start" else SuffixByteRequest(index_len)
     buffer = await getter.get(prototype=spec.prototype, byte_range=request)
@@ -101,7 +107,7 @@ async def _read_part_of_shard(
     max_gap = getattr(spec.config, "sharding_coalesce_max_gap_bytes", _DEFAULT_MAX_GAP_BYTES)
     max_bytes = getattr(spec.config, "sharding_coalesce_max_bytes", _DEFAULT_MAX_BYTES)
     shard_index, ranges = job.shard_ranges(index, buffer.as_numpy_array())
-    parts = await _fetch_ranges(getter, spec, ranges, max_gap, max_bytes)
+    parts = await _fetch_ranges(getter, spec, ranges, max_gap, max_bytes, limit)
     if parts is None:
         # Deleted between the two requests: as zarr-python has it, the shard is missing.
         job.feed(index, None, None)
@@ -110,11 +116,11 @@ async def _read_part_of_shard(
 
 
 async def _fetch_ranges(
-    getter: StorePath, spec: Any, ranges: list[tuple[int, int]], max_gap: int, max_bytes: int
+    getter: StorePath, spec: Any, ranges: list[tuple[int, int]], max_gap: int, max_bytes: int, limit: int
 ) -> list[tuple[int, Any]] | None:
     """Fetch ranges of bytes; None if the value is not there any more."""
     parts: list[tuple[int, Any]] = []
-    get_ranges = getattr(getter.store, "get_ranges", None)
+    get_ranges = ranges_of(getter.store)
     if get_ranges is not None:
         # The store's own way, which joins neighbours as it likes.
         requests = [RangeByteRequest(start, end) for start, end in ranges]
@@ -123,6 +129,7 @@ async def _fetch_ranges(
                 getter.path,
                 requests,
                 prototype=spec.prototype,
+                max_concurrency=limit,
                 max_gap_bytes=max_gap,
                 max_coalesced_bytes=max_bytes,
             ):
@@ -150,7 +157,7 @@ async def _fetch_ranges(
         else:
             parts.append((start, fetched.as_numpy_array()))
 
-    await for_each(len(joined), config.store_concurrency(), fetch)
+    await for_each(len(joined), limit, fetch)
     return None if is_gone else parts
 
 

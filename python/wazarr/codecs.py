@@ -173,8 +173,9 @@ def fill_bytes(spec: ArraySpec, dtype: np.dtype[Any]) -> bytes:
         return str(fill).encode() if isinstance(fill, str) else b""
     if isinstance(fill, np.generic) and fill.dtype == dtype:
         return fill.tobytes()
-    element = np.empty((), dtype=dtype)
-    element[()] = fill
+    # The view restores what numpy's allocation drops of time types without a unit: their byte order.
+    element = np.empty(1, dtype=dtype).view(dtype)
+    element[0] = fill
     return element.tobytes()
 
 

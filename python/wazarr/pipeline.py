@@ -87,7 +87,7 @@ class CodecPipeline(ZarrCodecPipeline):
         TypeError, ValueError
             As zarr-python's pipelines: codecs in a wrong order, no or several array→bytes codecs.
         """
-        return cls(*codecs_from_list(codecs))
+        return cls(*codecs_from_list(list(codecs)))
 
     def evolve_from_array_spec(self, array_spec: ArraySpec) -> Self:
         """Fill in what codecs take from the array, each from the spec that it will see.
@@ -231,8 +231,8 @@ class CodecPipeline(ZarrCodecPipeline):
 
     @property
     def _writes_even_empty(self) -> bool:
-        """Whether `encode` gives bytes for a chunk of fill values; a shard alone leaves such out."""
-        return not (self._is_alone and self.supports_partial_encode)
+        """Whether `encode` gives bytes for a chunk of fill values; a shard leaves such inner chunks out."""
+        return not isinstance(self.array_bytes_codec, ArrayBytesCodecPartialEncodeMixin)
 
     # --- reading and writing ---------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ class ReadTarget(Request):
         super().__init__(pipeline, batch, out)
         self._is_direct = self.given.dtype == self.dtype
         # Objects for numpy's StringDType, or a caller's own `out=` of another type: converted at the end.
-        self.array = self.given if self._is_direct else np.empty(self.given.shape, self.dtype)
+        self.array = self.given if self._is_direct else np.empty(self.given.shape, self.dtype).view(self.dtype)
 
     def plan(
         self, drop_axes: tuple[int, ...], store: Any, place: Place | None
@@ -105,7 +105,7 @@ class WriteOrigin(Request):
 
     def __init__(self, pipeline: CodecPipeline, batch: Batch, value: NDBuffer) -> None:
         super().__init__(pipeline, batch, value)
-        self.array = self.given if self.given.dtype == self.dtype else self.given.astype(self.dtype)
+        self.array = self.given if self.given.dtype == self.dtype else _converted(value, self.dtype)
 
     def plan(
         self, drop_axes: tuple[int, ...], store: Any, place: Place | None
@@ -127,6 +127,11 @@ class WriteOrigin(Request):
             )
 
         return _first_plan(plan, place)
+
+
+def _converted(value: NDBuffer, dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
+    """Return the values in another data type, as zarr converts them."""
+    return np.asarray(value.astype(dtype).as_ndarray_like())
 
 
 def _first_plan(

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 from zarr.storage import LocalStore, MemoryStore, StorePath
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zarr.abc.store import Store
 
-__all__ = ["StorePath", "describe", "name_of", "native_place", "reason"]
+__all__ = ["StorePath", "describe", "name_of", "native_place", "ranges_of", "reason"]
 
 _METHODS = frozenset(
     {"get", "set", "delete", "get_sync", "set_sync", "delete_sync", "get_partial_values", "get_ranges"}
@@ -64,3 +66,20 @@ def describe(store: object) -> str:
 def reason(store: object) -> str:
     """Return why a store counts as a fallback."""
     return f"store {describe(store)} is reached through its Python methods"
+
+
+def ranges_of(store: object) -> Callable[..., Any] | None:
+    """Return the store's `get_ranges`, if it can stand for its `get`.
+
+    It can where it is defined at least as close to the store's class: else somebody overrode `get` and did
+    not know of the other.
+    """
+    if "get" in vars(store):
+        return None
+    for cls in type(store).__mro__:
+        if "get_ranges" in vars(cls):
+            ranges: Callable[..., Any] | None = getattr(store, "get_ranges", None)
+            return ranges
+        if "get" in vars(cls):
+            return None
+    return None

@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::python_call;
 use crate::scatter::ArrayMemory;
 use crate::store::filesystem::FilesystemBatch;
-use crate::store::{ByteSource, ChunkStore, InMemory};
+use crate::store::{ChunkStore, InMemory, Use};
 
 /// Bytes of a zarr `Buffer`, kept alive with it.
 pub(crate) struct Held {
@@ -116,11 +116,7 @@ impl ChunkStore for MemoryBatch {
         &self.keys[index]
     }
 
-    fn open(
-        &self,
-        index: usize,
-        body: &mut dyn FnMut(Option<&dyn ByteSource>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn open(&self, index: usize, body: &mut Use<'_>) -> Result<(), Error> {
         // Each chunk is opened once: taking it out lets other lanes go on.
         let held =
             self.found.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index).and_then(Option::take);

@@ -1,11 +1,17 @@
 //! Running work: here or on the pool, and telling Python when it is done.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use pyo3::prelude::*;
 
 use super::errors;
 use crate::codec::Scratch;
 use crate::error::Error;
 use crate::locks::{self, ChunkName};
+use crate::process::PerProcess;
 use crate::python_call;
 use crate::schedule::{CancelToken, Work, Workers, guarded};
 
@@ -43,6 +49,68 @@ pub(crate) fn on_this_thread<T>(
     guarded(|| workers.with_scratch(|scratch| body(Work::serial(cancel), scratch)))
 }
 
+/// Requests that threads of ours still work on, or tell Python of.
+///
+/// A thread that wants the interpreter lock while the interpreter goes down is ended on the spot, and the
+/// whole process with it. So the exit waits until nobody wants it any more ([`finish_all`]); what comes
+/// later, or takes too long, [`python_call`] holds still.
+#[derive(Default)]
+struct InFlight {
+    requests: Mutex<HashMap<u64, CancelToken>>,
+    one_ended: Condvar,
+}
+
+static IN_FLIGHT: PerProcess<InFlight> = PerProcess::new(InFlight::default);
+static NEXT_REQUEST: AtomicU64 = AtomicU64::new(0);
+
+/// To be called in the child after a fork, before anything else here.
+pub(crate) fn after_fork_in_child() {
+    IN_FLIGHT.forget_in_child();
+}
+
+/// Counts a request for as long as it lives.
+struct Flight {
+    all: &'static InFlight,
+    number: u64,
+}
+
+impl Flight {
+    fn start(cancel: CancelToken) -> Self {
+        let all = IN_FLIGHT.get();
+        let number = NEXT_REQUEST.fetch_add(1, Ordering::Relaxed);
+        all.requests.lock().unwrap_or_else(PoisonError::into_inner).insert(number, cancel);
+        Self { all, number }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.all.requests.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        self.all.one_ended.notify_all();
+    }
+}
+
+/// How long the exit waits at most: a codec in Python may never come back, and other threads may make new
+/// requests for ever.
+const EXIT_WAIT: Duration = Duration::from_secs(2);
+
+/// Cancels every request and waits until no thread of ours needs the interpreter: before it goes down.
+pub(crate) fn finish_all(py: Python<'_>) {
+    let all = IN_FLIGHT.get();
+    py.detach(|| {
+        let end = Instant::now() + EXIT_WAIT;
+        let mut requests = all.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        while !requests.is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            requests.values().for_each(CancelToken::cancel);
+            requests = all.one_ended.wait_timeout(requests, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    });
+}
+
 /// Runs `body` on the pool, then calls `notify` with `None` or the exception.
 pub(crate) fn on_the_pool(
     py: Python<'_>,
@@ -54,7 +122,9 @@ pub(crate) fn on_the_pool(
     let workers = Workers::get(limits.max_workers).map_err(|error| errors::to_python(py, error))?;
     let (limits, cancel) = (*limits, cancel.clone());
     let kept = std::sync::Arc::clone(&workers);
+    let flight = Flight::start(cancel.clone());
     workers.spawn(move |pool| {
+        let _flight = flight;
         let result = guarded(|| {
             kept.with_scratch(|scratch| {
                 let work = match pool {
@@ -99,7 +169,7 @@ pub(crate) fn once_locked(
     names: Vec<ChunkName>,
     notify: Py<PyAny>,
     then: impl FnOnce(Python<'_>, Py<PyAny>, locks::Held) -> PyResult<()> + Send + 'static,
-) -> PyResult<()> {
+) {
     py.detach(|| {
         locks::lock(names, move |held| {
             Python::try_attach(|py| {
@@ -113,7 +183,6 @@ pub(crate) fn once_locked(
             });
         });
     });
-    Ok(())
 }
 
 /// Runs `body` with the interpreter lock, from a thread of the pool.

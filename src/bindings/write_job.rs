@@ -197,7 +197,8 @@ impl WriteJob {
                     drop(held);
                     result.and(finished)
                 })
-            })
+            });
+            Ok(())
         })
     }
 
@@ -213,7 +214,8 @@ impl WriteJob {
             run::once_locked(py, self.names.clone(), notify, move |py, notify, held| {
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
                 python_call::call(notify.bind(py), py.None().bind(py)).map(|_| ())
-            })
+            });
+            Ok(())
         })
     }
 
