@@ -657,7 +657,7 @@ FIXED_TYPES = (
     "?", "i1", "u1",
     "<i2", ">i2", "<u2", ">u2", "<i4", ">i4", "<u4", ">u4", "<i8", ">i8", "<u8", ">u8",
     "<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "<c8", ">c8", "<c16", ">c16",
-    "<M8[ns]", ">M8[ns]", "<M8[D]", "<M8[10us]", "<m8[s]", ">m8[s]", "<m8[ns]",
+    "<M8", ">M8", ">m8", "<M8[ns]", ">M8[ns]", "<M8[D]", "<M8[10us]", "<m8[s]", ">m8[s]", "<m8[ns]",
     "<U5", ">U5", "S5", "S1", "V4", "V11",
 )  # fmt: skip
 
@@ -778,6 +778,8 @@ FILL_VALUES: tuple[tuple[str, Any, Any, Any], ...] = (
     ("true", "?", True, False),
     ("date", "<M8[ns]", np.datetime64("2020-02-02", "ns"), np.datetime64("1970-01-01", "ns")),
     ("no date", "<M8[D]", np.datetime64("NaT", "D"), np.datetime64("1970-01-01", "D")),
+    ("no date, no unit, big endian", ">M8", np.datetime64("NaT"), np.array(5, "<i8").view("<M8")[()]),
+    ("span, no unit, big endian", ">m8", np.array(5, "<i8").view("<m8")[()], np.array(0, "<i8").view("<m8")[()]),
     ("span", "<m8[s]", np.timedelta64(5, "s"), np.timedelta64(0, "s")),
     ("text", "<U5", "né", ""),
     ("bytes", "S5", b"ab", b""),
