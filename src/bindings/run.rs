@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use pyo3::prelude::*;
 
@@ -51,7 +52,8 @@ pub(crate) fn on_this_thread<T>(
 /// Requests that threads of ours still work on, or tell Python of.
 ///
 /// A thread that wants the interpreter lock while the interpreter goes down is ended on the spot, and the
-/// whole process with it. So the exit waits until nobody wants it any more ([`finish_all`]).
+/// whole process with it. So the exit waits until nobody wants it any more ([`finish_all`]); what comes
+/// later, or takes too long, [`python_call`] holds still.
 #[derive(Default)]
 struct InFlight {
     requests: Mutex<HashMap<u64, CancelToken>>,
@@ -88,14 +90,23 @@ impl Drop for Flight {
     }
 }
 
+/// How long the exit waits at most: a codec in Python may never come back, and other threads may make new
+/// requests for ever.
+const EXIT_WAIT: Duration = Duration::from_secs(2);
+
 /// Cancels every request and waits until no thread of ours needs the interpreter: before it goes down.
 pub(crate) fn finish_all(py: Python<'_>) {
     let all = IN_FLIGHT.get();
     py.detach(|| {
+        let end = Instant::now() + EXIT_WAIT;
         let mut requests = all.requests.lock().unwrap_or_else(PoisonError::into_inner);
         while !requests.is_empty() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
             requests.values().for_each(CancelToken::cancel);
-            requests = all.one_ended.wait(requests).unwrap_or_else(PoisonError::into_inner);
+            requests = all.one_ended.wait_timeout(requests, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     });
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -183,7 +184,9 @@ def exits(array: zarr.Array[Any]) -> None:
 
     def forever(each: zarr.Array[Any]) -> None:
         while True:
-            each[:]
+            # Whatever the end of the process does to this thread, it comes back for more.
+            with contextlib.suppress(BaseException):
+                each[:]
 
     for each in (array, texts, array, texts):
         threading.Thread(target=forever, args=(each,), daemon=True).start()
