@@ -1,5 +1,9 @@
 //! Array to chunk: reads the elements that a caller assigns into a chunk's buffer.
 #![expect(unsafe_code, reason = "reads memory that numpy owns")]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a pointer and what it points to: one check covers both"
+)]
 
 use crate::plan::regions::{Extent, Region};
 use crate::scatter::ArrayMemory;

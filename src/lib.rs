@@ -23,6 +23,8 @@ pub mod locks;
 pub mod pipeline;
 pub mod plan;
 pub mod process;
+#[cfg(feature = "python")]
+mod python_call;
 pub mod scatter;
 pub mod schedule;
 pub mod store;

@@ -1,5 +1,9 @@
 //! Chunk to array: writes decoded elements, or the fill value, to their places in the caller's array.
 #![expect(unsafe_code, reason = "writes into memory that numpy owns")]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a pointer and what it points to: one check covers both"
+)]
 
 use crate::plan::regions::{DisjointRegions, Extent, Region};
 use crate::strided::{self, CopyError, Side};

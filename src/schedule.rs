@@ -34,6 +34,7 @@ impl CancelToken {
 }
 
 /// The process's threads and what they keep between requests.
+#[expect(clippy::struct_field_names, reason = "the name of the configuration key")]
 pub struct Workers {
     pool: rayon::ThreadPool,
     max_workers: usize,
@@ -305,7 +306,7 @@ impl<'a> Work<'a> {
         match self.workers {
             Some(workers) if lanes > 1 => workers.pool.scope(|scope| {
                 for _ in 1..lanes {
-                    scope.spawn(|_| workers.with_scratch(&lane));
+                    scope.spawn(|_| workers.with_scratch(lane));
                 }
                 lane(scratch);
             }),

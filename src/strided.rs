@@ -10,6 +10,10 @@
 //!    tiles that stay in the first-level cache.
 //! 4. Elements of 1, 2, 4, 8 and 16 bytes move as one register.
 #![expect(unsafe_code, reason = "copies between raw memory of two arrays; the only loops that do")]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "load, store and step of one element belong together"
+)]
 
 use smallvec::SmallVec;
 
@@ -337,3 +341,7 @@ unsafe fn run_sized(target: *mut u8, source: *const u8, loops: &[Loop], item_siz
         }
     });
 }
+
+#[cfg(test)]
+#[path = "strided_tests.rs"]
+mod tests;

@@ -9,6 +9,7 @@ parallel and off the interpreter lock.
 
 from __future__ import annotations
 
+import atexit
 import os
 import warnings
 from contextlib import contextmanager
@@ -48,6 +49,9 @@ if _native.IS_DEBUG_BUILD:
         RuntimeWarning,
         stacklevel=2,
     )
+
+# While the interpreter goes down no thread of ours may want its lock.
+atexit.register(_native.finish_all)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_native.after_fork_in_child)

@@ -55,6 +55,9 @@ def counters() -> dict[str, int]:
 def reset_counters() -> None:
     """Set all counters to zero."""
 
+def finish_all() -> None:
+    """Cancel what is under way and wait for its end; for the interpreter's exit."""
+
 def after_fork_in_child() -> None:
     """Let go of threads and locks that only the parent has. To be called in the child after a fork."""
 

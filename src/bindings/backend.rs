@@ -12,9 +12,10 @@ use pyo3::types::PyDict;
 use super::memory;
 use crate::codec::scratch::copy_of;
 use crate::error::Error;
+use crate::python_call;
 use crate::scatter::ArrayMemory;
 use crate::store::filesystem::FilesystemBatch;
-use crate::store::{ByteSource, ChunkStore, InMemory};
+use crate::store::{ChunkStore, InMemory, Use};
 
 /// Bytes of a zarr `Buffer`, kept alive with it.
 pub(crate) struct Held {
@@ -96,7 +97,8 @@ impl MemoryBatch {
             let key = &self.keys[index];
             match (encoded, &self.make_buffer) {
                 (Some(bytes), Some(make_buffer)) => {
-                    dict.set_item(key, make_buffer.call1(py, (PyArray1::from_vec(py, bytes),))?)?;
+                    let array = PyArray1::from_vec(py, bytes).into_any();
+                    dict.set_item(key, python_call::call(make_buffer.bind(py), &array)?)?;
                 }
                 (Some(_), None) => return Err(PyTypeError::new_err("a read cannot store")),
                 (None, _) => match dict.del_item(key) {
@@ -114,11 +116,7 @@ impl ChunkStore for MemoryBatch {
         &self.keys[index]
     }
 
-    fn open(
-        &self,
-        index: usize,
-        body: &mut dyn FnMut(Option<&dyn ByteSource>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn open(&self, index: usize, body: &mut Use<'_>) -> Result<(), Error> {
         // Each chunk is opened once: taking it out lets other lanes go on.
         let held =
             self.found.lock().unwrap_or_else(PoisonError::into_inner).get_mut(index).and_then(Option::take);

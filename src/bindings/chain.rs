@@ -226,7 +226,10 @@ fn bind_sharding(
     let index = Arc::clone(&parts.index.get().chain);
     let inner_shape = &inner.spec().chunk_shape;
     let is_divided = inner_shape.len() == chunk_shape.len()
-        && stored_axes.iter().zip(inner_shape).all(|(&axis, &len)| len > 0 && chunk_shape[axis] % len == 0);
+        && stored_axes
+            .iter()
+            .zip(inner_shape)
+            .all(|(&axis, &len)| len > 0 && chunk_shape[axis].is_multiple_of(len));
     if !is_divided {
         return Err(PyValueError::new_err(format!(
             "inner chunks of shape {inner_shape:?} do not divide shards of shape {chunk_shape:?}"

@@ -1,5 +1,9 @@
 //! numpy arrays as memory: where their elements lie.
 #![expect(unsafe_code, reason = "reads the fields of numpy's array object")]
+#![expect(
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "a pointer and what it points to: one check covers both"
+)]
 
 use numpy::{PyArrayDescrMethods, PyUntypedArray, PyUntypedArrayMethods};
 use pyo3::exceptions::PyValueError;

@@ -3,6 +3,8 @@
 //! A method converts its arguments by type, releases the lock once around all I/O and compute, calls one
 //! core function and wraps the answer.
 
+#![expect(clippy::needless_pass_by_value, reason = "arguments from Python arrive by value")]
+
 mod backend;
 mod batch;
 mod chain;
@@ -62,9 +64,16 @@ mod _native {
         COUNTERS.reset();
     }
 
+    /// Cancels what is under way and waits for its end; to be called before the interpreter goes down.
+    #[pyfunction]
+    fn finish_all(py: Python<'_>) {
+        super::run::finish_all(py);
+    }
+
     /// To be called in the child after a fork.
     #[pyfunction]
     fn after_fork_in_child() {
+        super::run::after_fork_in_child();
         crate::schedule::after_fork_in_child();
         crate::locks::after_fork_in_child();
     }

@@ -1,5 +1,6 @@
 //! Variable-length elements as Python objects: made once, for the elements selected, at the end of a chunk.
 #![expect(unsafe_code, reason = "object arrays hold counted references in raw memory")]
+#![expect(clippy::cast_ptr_alignment, reason = "read and written unaligned")]
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;

@@ -1,11 +1,17 @@
 //! Running work: here or on the pool, and telling Python when it is done.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+
 use pyo3::prelude::*;
 
 use super::errors;
 use crate::codec::Scratch;
 use crate::error::Error;
 use crate::locks::{self, ChunkName};
+use crate::process::PerProcess;
+use crate::python_call;
 use crate::schedule::{CancelToken, Work, Workers, guarded};
 
 /// How many threads a request may use.
@@ -42,6 +48,58 @@ pub(crate) fn on_this_thread<T>(
     guarded(|| workers.with_scratch(|scratch| body(Work::serial(cancel), scratch)))
 }
 
+/// Requests that threads of ours still work on, or tell Python of.
+///
+/// A thread that wants the interpreter lock while the interpreter goes down is ended on the spot, and the
+/// whole process with it. So the exit waits until nobody wants it any more ([`finish_all`]).
+#[derive(Default)]
+struct InFlight {
+    requests: Mutex<HashMap<u64, CancelToken>>,
+    one_ended: Condvar,
+}
+
+static IN_FLIGHT: PerProcess<InFlight> = PerProcess::new(InFlight::default);
+static NEXT_REQUEST: AtomicU64 = AtomicU64::new(0);
+
+/// To be called in the child after a fork, before anything else here.
+pub(crate) fn after_fork_in_child() {
+    IN_FLIGHT.forget_in_child();
+}
+
+/// Counts a request for as long as it lives.
+struct Flight {
+    all: &'static InFlight,
+    number: u64,
+}
+
+impl Flight {
+    fn start(cancel: CancelToken) -> Self {
+        let all = IN_FLIGHT.get();
+        let number = NEXT_REQUEST.fetch_add(1, Ordering::Relaxed);
+        all.requests.lock().unwrap_or_else(PoisonError::into_inner).insert(number, cancel);
+        Self { all, number }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.all.requests.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.number);
+        self.all.one_ended.notify_all();
+    }
+}
+
+/// Cancels every request and waits until no thread of ours needs the interpreter: before it goes down.
+pub(crate) fn finish_all(py: Python<'_>) {
+    let all = IN_FLIGHT.get();
+    py.detach(|| {
+        let mut requests = all.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        while !requests.is_empty() {
+            requests.values().for_each(CancelToken::cancel);
+            requests = all.one_ended.wait(requests).unwrap_or_else(PoisonError::into_inner);
+        }
+    });
+}
+
 /// Runs `body` on the pool, then calls `notify` with `None` or the exception.
 pub(crate) fn on_the_pool(
     py: Python<'_>,
@@ -53,7 +111,9 @@ pub(crate) fn on_the_pool(
     let workers = Workers::get(limits.max_workers).map_err(|error| errors::to_python(py, error))?;
     let (limits, cancel) = (*limits, cancel.clone());
     let kept = std::sync::Arc::clone(&workers);
+    let flight = Flight::start(cancel.clone());
     workers.spawn(move |pool| {
+        let _flight = flight;
         let result = guarded(|| {
             kept.with_scratch(|scratch| {
                 let work = match pool {
@@ -82,7 +142,7 @@ fn tell(notify: Py<PyAny>, result: Result<(), Error>) {
                 Ok(()) => py.None().into_bound(py),
                 Err(error) => errors::to_python(py, error).into_value(py).into_bound(py).into_any(),
             };
-            if let Err(error) = notify.call1(py, (answer,)) {
+            if let Err(error) = python_call::call(notify.bind(py), &answer) {
                 error.write_unraisable(py, Some(notify.bind(py)));
             }
             drop(notify);
@@ -98,21 +158,20 @@ pub(crate) fn once_locked(
     names: Vec<ChunkName>,
     notify: Py<PyAny>,
     then: impl FnOnce(Python<'_>, Py<PyAny>, locks::Held) -> PyResult<()> + Send + 'static,
-) -> PyResult<()> {
+) {
     py.detach(|| {
         locks::lock(names, move |held| {
             Python::try_attach(|py| {
                 let on_error = notify.clone_ref(py);
                 if let Err(error) = then(py, notify, held) {
                     let exception = error.into_value(py).into_bound(py).into_any();
-                    if let Err(error) = on_error.call1(py, (exception,)) {
+                    if let Err(error) = python_call::call(on_error.bind(py), &exception) {
                         error.write_unraisable(py, Some(on_error.bind(py)));
                     }
                 }
             });
         });
     });
-    Ok(())
 }
 
 /// Runs `body` with the interpreter lock, from a thread of the pool.

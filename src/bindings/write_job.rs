@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::locks::{self, ChunkName};
 use crate::pipeline::write::{self, WriteRequest, WriteSource, WriteTask};
 use crate::process::PerProcess;
+use crate::python_call;
 use crate::schedule::{CancelToken, Work};
 use crate::store::{ByteSource, InMemory};
 
@@ -196,7 +197,8 @@ impl WriteJob {
                     drop(held);
                     result.and(finished)
                 })
-            })
+            });
+            Ok(())
         })
     }
 
@@ -211,8 +213,9 @@ impl WriteJob {
             let slot = Arc::clone(&self.held);
             run::once_locked(py, self.names.clone(), notify, move |py, notify, held| {
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(held);
-                notify.call1(py, (py.None(),)).map(|_| ())
-            })
+                python_call::call(notify.bind(py), py.None().bind(py)).map(|_| ())
+            });
+            Ok(())
         })
     }
 

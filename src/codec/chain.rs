@@ -409,3 +409,7 @@ impl Chain {
 fn step_error(step: &Step, fault: CodecFault) -> StepError {
     StepError { codec: step.codec.name().to_owned(), direction: Direction::Decode, fault }
 }
+
+#[cfg(test)]
+#[path = "chain_tests.rs"]
+mod tests;

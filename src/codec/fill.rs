@@ -1,5 +1,7 @@
 //! Fill values: what a missing chunk holds, and when a chunk is nothing but that.
 
+use std::cmp::Ordering;
+
 use half::f16;
 
 use super::spec::{ByteOrder, DataType, Kind};
@@ -62,7 +64,15 @@ impl Fill {
                 let fill_is_nan = fill.iter().any(|part| part.is_nan());
                 decoded.chunks_exact(item_size).all(|element| {
                     let parts = [number(&element[..half], order), number(&element[half..], order)];
-                    if fill_is_nan { parts.iter().any(|part| part.is_nan()) } else { parts == fill }
+                    if fill_is_nan {
+                        parts.iter().any(|part| part.is_nan())
+                    } else {
+                        // As numbers, so that -0.0 is 0.0.
+                        parts
+                            .iter()
+                            .zip(&fill)
+                            .all(|(part, fill)| part.partial_cmp(fill) == Some(Ordering::Equal))
+                    }
                 })
             }
         }

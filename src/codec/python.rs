@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::{Codec, CodecFault, Engine, Scratch};
+use crate::python_call;
 use crate::schedule::run_foreign;
 
 /// A codec that runs in Python.
@@ -45,7 +46,7 @@ impl PythonCodec {
             });
             let input = input.map_err(fault)?;
             // It may read another array through us.
-            let answer = run_foreign(|| function.bind(py).call1((input,))).map_err(fault)?;
+            let answer = run_foreign(|| python_call::call(function.bind(py), &input)).map_err(fault)?;
             if answer.is_none() {
                 return Err(CodecFault::LeftOut);
             }

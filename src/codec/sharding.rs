@@ -65,7 +65,7 @@ impl WriteOrder {
                 reversed
             }),
             Self::Morton => {
-                positions.sort_by_cached_key(|&position| morton_code(&coordinates(position), grid))
+                positions.sort_by_cached_key(|&position| morton_code(&coordinates(position), grid));
             }
         }
         positions

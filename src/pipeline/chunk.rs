@@ -39,9 +39,9 @@ pub fn read_chunk(
             read_objects(chain, kind, source, selection, (sink, &region), key, scratch)
         }
         (Destination::Elements(place), None) if chain.is_plain() => {
-            read_plain(chain, source, selection, place, key, scratch)
+            read_plain(chain, source, selection, &place, key, scratch)
         }
-        (Destination::Elements(place), None) => read_encoded(chain, source, selection, place, key, scratch),
+        (Destination::Elements(place), None) => read_encoded(chain, source, selection, &place, key, scratch),
         _ => Err(Error::Internal("elements and objects do not mix".to_owned())),
     }
 }
@@ -65,7 +65,7 @@ fn read_plain(
     chain: &Chain,
     source: &dyn ByteSource,
     selection: &Selection,
-    place: Place<'_>,
+    place: &Place<'_>,
     key: &str,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
@@ -74,7 +74,7 @@ fn read_plain(
         let actual = usize::try_from(source.len_bytes()).unwrap_or(usize::MAX);
         return Err(chain.length_fault(actual).at(key));
     }
-    if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, &place)) {
+    if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, place)) {
         return source.read_into(0..len_bytes as u64, target);
     }
     // From the first to the last byte selected: one request, and at least the leading axis is cut.
@@ -94,13 +94,13 @@ fn read_encoded(
     chain: &Chain,
     source: &dyn ByteSource,
     selection: &Selection,
-    place: Place<'_>,
+    place: &Place<'_>,
     key: &str,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     let mut stored = scratch.take_empty();
     let result = source.read(0..source.len_bytes(), &mut stored).and_then(|encoded| {
-        if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, &place)) {
+        if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, place)) {
             return chain.decode(&encoded, target, scratch).map_err(|error| error.at(key));
         }
         let mut decoded = take_chunk(chain, Direction::Decode, key, scratch)?;
@@ -187,20 +187,20 @@ pub struct WriteChunk<'a> {
 /// # Errors
 /// What a codec or `emit` refuses, with the chunk's key.
 pub fn write_chunk(
-    request: WriteChunk<'_>,
+    request: &WriteChunk<'_>,
     work: Work<'_>,
     scratch: &mut Scratch,
     emit: &mut Emit<'_>,
 ) -> Result<(), Error> {
     COUNTERS.add_steps(request.chain.engines());
     if let Some(sharding) = request.chain.shard() {
-        return shard::write_shard(sharding, &request, work, scratch, emit);
+        return shard::write_shard(sharding, request, work, scratch, emit);
     }
     match (&request.origin, request.chain.vlen()) {
         (Origin::Objects { source, region }, Some(kind)) => {
-            write_objects(&request, kind, (*source, region), scratch, emit)
+            write_objects(request, kind, (*source, region), scratch, emit)
         }
-        (Origin::Elements(supply), None) => write_elements(&request, supply, scratch, emit),
+        (Origin::Elements(supply), None) => write_elements(request, supply, scratch, emit),
         _ => Err(Error::Internal("elements and objects do not mix".to_owned())),
     }
 }

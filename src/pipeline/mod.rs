@@ -115,3 +115,8 @@ impl<'a> Origin<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -197,7 +197,7 @@ pub fn write_shard(
                 origin: request.origin.part(piece.region.clone()),
                 key,
             };
-            write_chunk(request, work, scratch, &mut |bytes| {
+            write_chunk(&request, work, scratch, &mut |bytes| {
                 // Set once: every piece has an inner chunk of its own.
                 let copy = bytes.map(copy_of).transpose().map_err(|fault| of_encoding(fault).at(key))?;
                 let _ = encoded[at].set(copy);
@@ -349,7 +349,7 @@ impl Codec for ShardStep {
             origin: Origin::Elements(Supply::new(&memory, self.region())),
             key: "",
         };
-        write_chunk(request, work, scratch, &mut |bytes| {
+        write_chunk(&request, work, scratch, &mut |bytes| {
             // A shard of nothing but fill values, which the outer chain chose to write all the same.
             let empty = Vec::new();
             let bytes = match bytes {

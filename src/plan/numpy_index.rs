@@ -212,7 +212,7 @@ fn resolve_advanced(items: &[Item], array_shape: &[usize]) -> Result<Resolved, P
     for (axis, (item, &len)) in items.iter().zip(array_shape).enumerate() {
         match item {
             Item::Slice { start, stop, step } => {
-                slices[axis] = Some(slice_indices(*start, *stop, *step, len))
+                slices[axis] = Some(slice_indices(*start, *stop, *step, len));
             }
             Item::Integer(index) => arrays[axis] = vec![checked_index(*index, axis, len)?; broadcast_count],
             Item::Integers { shape, values } => {

@@ -25,7 +25,7 @@ fn slices_follow_python() {
                 for step in [None, Some(1), Some(2), Some(-1), Some(-2), Some(7), Some(-7)] {
                     let by_hand: Vec<usize> = {
                         let step = step.unwrap_or(1);
-                        let signed = len as isize;
+                        let signed = len.cast_signed();
                         let clip = |bound: isize| {
                             let bound = if bound < 0 { bound + signed } else { bound };
                             if step > 0 { bound.clamp(0, signed) } else { bound.clamp(-1, signed - 1) }
@@ -34,7 +34,7 @@ fn slices_follow_python() {
                         let stop = stop.map_or(if step > 0 { signed } else { -1 }, clip);
                         let mut indices = Vec::new();
                         while (step > 0 && at < stop) || (step < 0 && at > stop) {
-                            indices.push(at as usize);
+                            indices.push(at.cast_unsigned());
                             at += step;
                         }
                         indices
@@ -77,7 +77,7 @@ fn arrays_zip_and_slices_keep_their_place() {
 #[test]
 fn masks_become_coordinates() {
     let mask = Item::Mask { shape: SmallVec::from_slice(&[2, 2]), positions: vec![vec![0, 1], vec![1, 0]] };
-    assert_eq!(picked(&[mask.clone()], &[2, 2]), (vec![2], vec![1, 2]));
+    assert_eq!(picked(std::slice::from_ref(&mask), &[2, 2]), (vec![2], vec![1, 2]));
     assert!(matches!(resolve(&[mask], &[2, 3]), Err(PlanError::MaskShape { .. })));
 }
 

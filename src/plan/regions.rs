@@ -358,3 +358,7 @@ fn are_distinct_products(places: &[PerAxis<Indices>], out_shape: &[usize]) -> bo
     }
     true
 }
+
+#[cfg(test)]
+#[path = "regions_tests.rs"]
+mod tests;

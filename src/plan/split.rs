@@ -114,8 +114,9 @@ fn split_points(
     let count = coordinates.first().map_or(0, |axis| axis.len());
     let mut groups: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for point in 0..count {
-        let inner = (0..grid.len())
-            .fold(0, |inner, axis| inner * grid[axis] + coordinates[axis][point] / inner_shape[axis]);
+        let axes = coordinates.iter().zip(grid).zip(inner_shape);
+        let inner =
+            axes.fold(0, |inner, ((indices, &len), &inner_len)| inner * len + indices[point] / inner_len);
         groups.entry(inner).or_default().push(point);
     }
     groups
@@ -186,8 +187,8 @@ mod tests {
     #[test]
     fn ranges_lists_and_points_split_without_loss() {
         for start in 0..4 {
-            for step in [1, 2, 3, 5] {
-                for len in 0..=(12_usize.saturating_sub(start)).div_ceil(step as usize) {
+            for step in [1_isize, 2, 3, 5] {
+                for len in 0..=(12_usize.saturating_sub(start)).div_ceil(step.unsigned_abs()) {
                     let range = Indices::Range { start, step, len };
                     let other = Indices::List([3, 0, 0, 2].into());
                     check(&Selection::Product([range, other].into_iter().collect()), &[12, 4], &[3, 2]);

@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{ByteSource, ChunkStore};
+use super::{ByteSource, ChunkStore, Use};
 use crate::codec::scratch::ScratchBuffer;
 use crate::error::Error;
 
@@ -66,11 +66,7 @@ impl ChunkStore for FilesystemBatch {
         &self.keys[index]
     }
 
-    fn open(
-        &self,
-        index: usize,
-        body: &mut dyn FnMut(Option<&dyn ByteSource>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn open(&self, index: usize, body: &mut Use<'_>) -> Result<(), Error> {
         let path = self.path(index);
         let opened = File::open(&path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
         match opened {

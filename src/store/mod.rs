@@ -56,6 +56,9 @@ impl ByteSource for InMemory<'_> {
     }
 }
 
+/// What is done with an opened chunk; it gets `None` where there is none.
+pub type Use<'u> = dyn FnMut(Option<&dyn ByteSource>) -> Result<(), Error> + 'u;
+
 /// What a batch reads chunks from and writes them to: a store with the keys of the batch's chunks.
 pub trait ChunkStore: Sync {
     /// Key of chunk `index`, with the array's path, for errors.
@@ -65,11 +68,7 @@ pub trait ChunkStore: Sync {
     ///
     /// # Errors
     /// The store's failure, or what `body` answers.
-    fn open(
-        &self,
-        index: usize,
-        body: &mut dyn FnMut(Option<&dyn ByteSource>) -> Result<(), Error>,
-    ) -> Result<(), Error>;
+    fn open(&self, index: usize, body: &mut Use<'_>) -> Result<(), Error>;
 
     /// Stores chunk `index`, whole or not at all; `None` deletes it.
     ///

@@ -20,7 +20,7 @@ import wazarr
 SHAPE = (64, 256, 256)
 
 
-def make(folder: str) -> zarr.Array:
+def make(folder: str) -> zarr.Array[Any]:
     """Make an array that takes our threads, and use them."""
     wazarr.enable()
     zarr.config.set({"threading.max_workers": 2})
@@ -42,13 +42,13 @@ def values() -> np.ndarray[Any, np.dtype[np.uint16]]:
     return (np.arange(np.prod(SHAPE)) % 1000).astype("u2").reshape(SHAPE)
 
 
-def read_part(arguments: tuple[zarr.Array, int]) -> int:
+def read_part(arguments: tuple[zarr.Array[Any], int]) -> int:
     """Read one plane, in whatever process."""
     array, at = arguments
     return int(np.asarray(array[at], dtype="i8").sum())
 
 
-def read_and_write(array: zarr.Array, folder: str) -> None:
+def read_and_write(array: zarr.Array[Any], folder: str) -> None:
     """Read everything, write everything to another array."""
     assert np.array_equal(np.asarray(array[:]), values())
     other = zarr.create_array(folder, shape=SHAPE, chunks=(4, 256, 256), dtype="u2")
@@ -71,7 +71,7 @@ def wait(child: int, timeout_s: float = 60) -> None:
     raise AssertionError("the child hangs")
 
 
-def fork_child(array: zarr.Array) -> int:
+def fork_child(array: zarr.Array[Any]) -> int:
     """Fork a child that reads and writes."""
     child = os.fork()
     if child == 0:
@@ -84,7 +84,7 @@ def fork_child(array: zarr.Array) -> int:
     return child
 
 
-def plain(array: zarr.Array) -> None:
+def plain(array: zarr.Array[Any]) -> None:
     """Fork twice, the second time from a child."""
     wait(fork_child(array))
     child = os.fork()
@@ -96,7 +96,7 @@ def plain(array: zarr.Array) -> None:
     read_and_write(array, tempfile.mkdtemp())
 
 
-def busy(array: zarr.Array) -> None:
+def busy(array: zarr.Array[Any]) -> None:
     """Fork while other threads read and write, strings and Python stores too."""
     stop = threading.Event()
     failures: list[BaseException] = []
@@ -140,7 +140,7 @@ def busy(array: zarr.Array) -> None:
     assert not failures, failures
 
 
-def pools(array: zarr.Array) -> None:
+def pools(array: zarr.Array[Any]) -> None:
     """Worker processes of all kinds, and ones that read for a loader."""
     expected = [int(plane.astype("i8").sum()) for plane in values()[:8]]
     for method in ("fork", "spawn", "forkserver"):
@@ -150,7 +150,7 @@ def pools(array: zarr.Array) -> None:
         assert found == expected, method
 
 
-def loader(array: zarr.Array) -> None:
+def loader(array: zarr.Array[Any]) -> None:
     """Workers that inherit the array, as those of a data loader do, epoch after epoch."""
     context = multiprocessing.get_context("fork")
     for _ in range(3):
@@ -176,12 +176,12 @@ def loader(array: zarr.Array) -> None:
         array[0]
 
 
-def exits(array: zarr.Array) -> None:
+def exits(array: zarr.Array[Any]) -> None:
     """End the process while threads read objects and files."""
     texts = zarr.create_array(zarr.storage.MemoryStore(), shape=(20000,), chunks=(500,), dtype="string")
     texts[:] = np.array(["x" * 20] * 20000, dtype=object)
 
-    def forever(each: zarr.Array) -> None:
+    def forever(each: zarr.Array[Any]) -> None:
         while True:
             each[:]
 

@@ -52,13 +52,16 @@ def _values() -> np.ndarray[Any, Any]:
     return np.tile(rng.integers(0, 50, (4, 512, 512), dtype="u2"), (128, 1, 1))
 
 
-def _array(store: Any, **settings: Any) -> zarr.Array:
+def _array(store: Any, **settings: Any) -> zarr.Array[Any]:
     keywords = {"shape": SHAPE, "chunks": CHUNKS, "dtype": "u2", **settings}
     return zarr.create_array(store, compressors=zarr.codecs.GzipCodec(level=6), **keywords)
 
 
 def prepare(action: str, folder: str) -> Callable[[], object]:
     """Return what takes long."""
+    if action == "write-briefly":
+        array, values = _array(folder), _values()[:128]
+        return lambda: array.__setitem__(slice(0, 128), values)
     if action == "write":
         array, values = _array(folder), _values()
         return lambda: array.__setitem__(slice(None), values)
@@ -79,6 +82,8 @@ def prepare(action: str, folder: str) -> Callable[[], object]:
     array = zarr.create_array(store, shape=(4000,), chunks=(4,), dtype="u2", fill_value=7)
     if action == "read-slow-store":
         return lambda: array[:]
+    if action == "write-slow-store-briefly":
+        return lambda: array.__setitem__(slice(0, 160), 3)
     return lambda: array.__setitem__(slice(None), 3)
 
 
@@ -158,7 +163,7 @@ def main() -> None:
     leftovers = [path.name for path in Path(folder).rglob("*.partial")]
     assert not leftovers, leftovers
     # Nothing half-written: what is there can be read, and the array is as usable as before.
-    if "slow" not in action and "read" not in action:
+    if action in ("write", "write-shards"):
         array = zarr.open_array(LocalStore(folder), mode="r+")
         expected = _values()[:256] if action == "write-shards" else _values()[:4]
         step = len(expected)

@@ -40,7 +40,12 @@ def run(script: str, *arguments: object, timeout_s: float = 120) -> str:
     """
     try:
         finished = subprocess.run(
-            command(script, arguments), capture_output=True, text=True, timeout=timeout_s, check=False, cwd=_ROOT
+            command(script, arguments),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+            cwd=_ROOT,
         )
     except subprocess.TimeoutExpired as expired:
         raise AssertionError(f"{script} {arguments} hangs:\n{expired.stdout!r}\n{expired.stderr!r}") from None

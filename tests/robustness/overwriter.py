@@ -1,9 +1,10 @@
-"""Overwrites arrays for ever, to be killed. Usage: overwriter FOLDER NUMBER; prints a line once it is at it."""
+"""Overwrites arrays for ever, to be killed. Usage: overwriter FOLDER NUMBER; prints a line once at it."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import zarr
@@ -16,7 +17,7 @@ NAMES = ("plain", "compressed", "sharded")
 
 def make(folder: Path) -> None:
     """Make the arrays, full of zeros that are stored."""
-    settings: dict[str, dict[str, object]] = {
+    settings: dict[str, dict[str, Any]] = {
         "plain": {"chunks": (16, 64), "compressors": None},
         "compressed": {"chunks": (16, 64), "compressors": zarr.codecs.GzipCodec(level=1)},
         "sharded": {"chunks": (8, 16), "shards": (32, 64), "compressors": zarr.codecs.ZstdCodec()},
@@ -27,20 +28,16 @@ def make(folder: Path) -> None:
             name=name,
             shape=SHAPE,
             dtype="u4",
-            config={"write_empty_chunks": True},
-            **each,  # type: ignore[arg-type]
+            # Never written, so no chunk is ever deleted.
+            fill_value=2**32 - 1,
+            **each,
         )
         array[:] = 0
 
 
-def open_arrays(folder: Path) -> list[zarr.Array]:
+def open_arrays(folder: Path) -> list[zarr.Array[Any]]:
     """Open them for writing."""
-    return [
-        zarr.open_array(
-            zarr.storage.LocalStore(folder), path=name, mode="r+", config={"write_empty_chunks": True}
-        )
-        for name in NAMES
-    ]
+    return [zarr.open_array(zarr.storage.LocalStore(folder), path=name, mode="r+") for name in NAMES]
 
 
 def main() -> None:

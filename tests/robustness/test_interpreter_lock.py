@@ -61,7 +61,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "memory": {"chunks": (4, 512, 512), "compressors": zarr.codecs.GzipCodec(level=1)},
     "python store": {"chunks": (4, 512, 512), "compressors": zarr.codecs.GzipCodec(level=1)},
 }
-WAYS: dict[str, Callable[[zarr.Array, Any], object]] = {
+WAYS: dict[str, Callable[[zarr.Array[Any], Any], object]] = {
     "whole read": lambda array, values: array[:],
     "partial read": lambda array, values: array[1:-1, 3:500, 5:],
     "whole write": lambda array, values: array.__setitem__(slice(None), values),
@@ -74,7 +74,7 @@ WAYS: dict[str, Callable[[zarr.Array, Any], object]] = {
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_other_threads_go_on(
-    tmp_path: Path, kind: str, way: str, record_property: pytest.RecordProperty
+    tmp_path: Path, kind: str, way: str, record_property: Callable[[str, object], None]
 ) -> None:
     store: Any = tmp_path
     if kind == "memory":
