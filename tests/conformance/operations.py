@@ -47,8 +47,8 @@ GRID = counting(13, 11)
 SHARD_WRITES_BY_ARRAYS = (3, 2)
 """The oldest zarr whose default pipeline writes into shards by index arrays without an error."""
 
-SHARDED_VOIDS = (3, 2)
-"""The oldest zarr whose default pipeline can shard raw bytes and structures."""
+SHARDED_UNHASHABLES = (3, 2)
+"""The oldest zarr that can shard arrays whose fill value Python cannot hash."""
 
 RECTILINEAR: Layout = {"shape": (13, 11), "chunks": [[1, 4, 6, 2], [5, 5, 1]], "dtype": "int32"}
 RECTILINEAR_CONFIG = {"array.rectilinear_chunks": True}
@@ -653,11 +653,13 @@ def _python_codecs() -> list[Operation]:
 
 # -------------------------------------------------------------------------------------- data types
 
+# Not the big-endian time types without a unit: numpy itself drops their byte order on the way, so
+# the default pipeline contradicts itself. zarr's own suite (`make conformance`) has cases of them.
 FIXED_TYPES = (
     "?", "i1", "u1",
     "<i2", ">i2", "<u2", ">u2", "<i4", ">i4", "<u4", ">u4", "<i8", ">i8", "<u8", ">u8",
     "<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "<c8", ">c8", "<c16", ">c16",
-    "<M8", ">M8", ">m8", "<M8[ns]", ">M8[ns]", "<M8[D]", "<M8[10us]", "<m8[s]", ">m8[s]", "<m8[ns]",
+    "<M8", "<m8", "<M8[ns]", ">M8[ns]", "<M8[D]", "<M8[10us]", "<m8[s]", ">m8[s]", "<m8[ns]",
     "<U5", ">U5", "S5", "S1", "V4", "V11",
 )  # fmt: skip
 
@@ -697,7 +699,7 @@ def _types() -> list[Operation]:
     )
     for layout_name, layout in layouts:
         is_sharded = "shards" in layout
-        oldest_for_voids = SHARDED_VOIDS if is_sharded else (3, 1)
+        oldest_for_voids = SHARDED_UNHASHABLES if is_sharded else (3, 1)
         for dtype in FIXED_TYPES:
             data = bits(9, 7, dtype=dtype)
             array = {**layout, "shape": (9, 7), "dtype": dtype}
@@ -778,8 +780,8 @@ FILL_VALUES: tuple[tuple[str, Any, Any, Any], ...] = (
     ("true", "?", True, False),
     ("date", "<M8[ns]", np.datetime64("2020-02-02", "ns"), np.datetime64("1970-01-01", "ns")),
     ("no date", "<M8[D]", np.datetime64("NaT", "D"), np.datetime64("1970-01-01", "D")),
-    ("no date, no unit, big endian", ">M8", np.datetime64("NaT"), np.array(5, "<i8").view("<M8")[()]),
-    ("span, no unit, big endian", ">m8", np.array(5, "<i8").view("<m8")[()], np.array(0, "<i8").view("<m8")[()]),
+    ("no date, no unit", "<M8", np.datetime64("NaT"), np.array(5, "<i8").view("<M8")[()]),
+    ("span, no unit", "<m8", np.array(5, "<i8").view("<m8")[()], np.array(0, "<i8").view("<m8")[()]),
     ("span", "<m8[s]", np.timedelta64(5, "s"), np.timedelta64(0, "s")),
     ("text", "<U5", "né", ""),
     ("bytes", "S5", b"ab", b""),
@@ -809,7 +811,11 @@ def _fill_values() -> list[Operation]:
                 Read(np.s_[::3]),
                 Call(lambda scene: sorted(chunk_keys(scene.store))),
             )
-            oldest = SHARDED_VOIDS if layout_name == "v3 sharded" and name == "structure" else (3, 1)
+            oldest = (
+                SHARDED_UNHASHABLES
+                if layout_name == "v3 sharded" and name in ("structure", "span, no unit")
+                else (3, 1)
+            )
             title = f"fill {layout_name} {name}"
             rows.append(Operation(title, array, steps, None, "local", minimum_zarr=oldest))
             kept = {"array.write_empty_chunks": True}

@@ -41,7 +41,7 @@ STRUCTURE = np.dtype([("a", "<i4"), ("b", "<f8"), ("c", "S3")])
 INTEGERS = ("i1", "u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8")
 SWAPPED = (">i2", ">u4", ">i8", ">f4", ">f8", ">c8")
 FLOATS = ("<f2", "<f4", "<f8")
-OTHERS = ("?", "<c8", "<c16", "<M8[ns]", "<M8[D]", "<m8[s]", ">M8", "<m8", "<U4", ">U3", "S5", "V3")
+OTHERS = ("?", "<c8", "<c16", "<M8[ns]", "<M8[D]", "<m8[s]", "<U4", ">U3", "S5", "V3")
 OBJECTS = ("text", "blobs")
 DTYPES = (*INTEGERS, *INTEGERS, *FLOATS, *FLOATS, *SWAPPED, *OTHERS, "structure", *OBJECTS)
 
