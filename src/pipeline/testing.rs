@@ -25,7 +25,7 @@ use crate::plan::selection::contiguous_strides;
 use crate::plan::{DisjointRegions, Indices, Region, RegionAxis, Selection};
 use crate::scatter::{ArrayMemory, Output};
 use crate::schedule::{CancelToken, Work, Workers};
-use crate::store::{ByteSource, ChunkStore, InMemory};
+use crate::store::{ByteSource, ChunkStore, InMemory, Use};
 
 /// Bytes of an element in all chains of numbers here.
 pub(super) const ITEM: usize = 2;
@@ -189,11 +189,7 @@ impl ChunkStore for FakeStore {
         &self.keys[index]
     }
 
-    fn open(
-        &self,
-        index: usize,
-        body: &mut dyn FnMut(Option<&dyn ByteSource>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+    fn open(&self, index: usize, body: &mut Use<'_>) -> Result<(), Error> {
         match self.value(index) {
             None => body(None),
             Some(bytes) => body(Some(&Noted { value: InMemory(&bytes), reads: &self.reads })),
