@@ -3,7 +3,7 @@
 zarr's `sync` waits for a coroutine on another thread. When Ctrl-C raises `KeyboardInterrupt` in it (or a
 timeout does), it leaves without cancelling the coroutine, and all the built-in pipelines work on. Signals
 cannot tell: a user's own handler may well swallow one and go on waiting. So while a long request runs, its
-event loop looks every 30 ms whether the call of `sync` that waits for it is still on its thread's stack,
+event loop looks every 10 ms whether the call of `sync` that waits for it is still on its thread's stack,
 and cancels the request if it is not. Nothing is installed, nothing is patched, no handler is touched.
 
 Requests that a user awaits on an event loop of their own are cancelled with their task, as usual.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["watch"]
 
-_INTERVAL_S = 0.03
+_INTERVAL_S = 0.01
 _SYNC_CODE = sync.__code__
 
 
