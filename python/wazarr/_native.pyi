@@ -22,6 +22,7 @@ __all__ = [
     "after_fork_in_child",
     "bind_codec",
     "counters",
+    "finish_all",
     "native_codecs",
     "plan_read",
     "plan_write",
