@@ -1,4 +1,3 @@
-# ruff: noqa: T201 - what this prints is its answer
 """Reads damaged chunks of one group of arrays, with little memory; prints what went otherwise than it should.
 
 Usage: python -m tests.robustness.damage_victim GROUP ROUNDS SEED

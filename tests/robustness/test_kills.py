@@ -68,8 +68,9 @@ def test_kills_leave_whole_chunks(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.serial
-def test_many_kills_leave_whole_chunks(tmp_path: Path) -> None:
-    _rounds(tmp_path, 200, 2)
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_many_kills_leave_whole_chunks(tmp_path: Path, seed: int) -> None:
+    _rounds(tmp_path, 50, seed)
 
 
 def test_what_a_killed_process_of_the_same_number_left_is_passed_over(tmp_path: Path) -> None:
