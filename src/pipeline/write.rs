@@ -93,6 +93,10 @@ impl WriteRequest {
         let selected_bytes = task.selection.element_count().saturating_mul(task.chain.spec().dtype.item_size);
         let request = WriteChunk { chain: &task.chain, existing, selection: &task.selection, origin, key };
         write_chunk(&request, work, scratch, &mut |encoded| {
+            // The put may take as long as the encoding did.
+            if work.cancel.is_cancelled() {
+                return Err(Error::Cancelled);
+            }
             COUNTERS.write.add(encoded.map_or(0, <[u8]>::len), selected_bytes);
             emit(encoded)
         })
