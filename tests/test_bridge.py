@@ -254,3 +254,23 @@ def test_requests_are_counted() -> None:
     wazarr.reset_counters()
     array[0:10]
     assert wazarr.counters()["store_requests"] == {"native": 0, "python": 2}
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_write_cancelled_at_any_step_gives_its_locks_back(steps: int) -> None:
+    array = make(Watched())._async_array
+    # A second writer has to wait for the first one's chunks.
+    first, second = (asyncio.ensure_future(array.setitem(slice(None), number)) for number in (1, 2))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    for task in (first, second):
+        task.cancel()
+    # The exceptions stay alive, and with them the frames that hold the jobs.
+    failures = await asyncio.gather(first, second, return_exceptions=True)
+    assert all(isinstance(failure, asyncio.CancelledError) for failure in failures)
+    again = asyncio.ensure_future(array.setitem(slice(None), 3))
+    done, _ = await asyncio.wait([again], timeout=60)
+    if not done:
+        # A wait for locks does not end with a cancellation: leave the loop without it.
+        pytest.exit("the locks of a cancelled write are still held", 1)
+    assert np.asarray(await array.getitem(slice(None))).tolist() == [3] * 120

@@ -200,9 +200,10 @@ async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> None
         else:
             await setter.set(spec.prototype.buffer.from_array_like(encoded))
 
-    # Held from the first read to the last write, so that no update in between is lost.
-    await ended(job, job.hold)
+    # Held from the first read to the last write, so that no update in between is lost. A task that is
+    # cancelled while it waits for the locks still gets them first, and has to give them back.
     try:
+        await ended(job, job.hold)
         await for_each(len(batch), config.store_concurrency(), body)
     finally:
         job.release()

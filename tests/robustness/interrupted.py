@@ -124,6 +124,8 @@ def main() -> None:
     folder = tempfile.mkdtemp()
     long = prepare(action, folder)
     signalled: list[float] = []
+    # A process that was started in the background of a script inherits that interrupts are ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def swallow(*_: object) -> None:
         signalled.append(time.monotonic())
