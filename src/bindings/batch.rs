@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyList, PySlice, PyString, PyTuple, PyType};
 
 use super::chain::PyChain;
 use super::errors::plan_error;
-use super::index::read_items;
+use super::index::{read_items, read_slice};
 use crate::codec::chain::Chain;
 use crate::plan::numpy_index::{Resolved, resolve};
 use crate::plan::selection::PerAxis;
@@ -25,13 +25,6 @@ pub(crate) struct Entry {
     /// Indices along every axis of the caller's array, where they are a product.
     pub(crate) place: Option<PerAxis<Indices>>,
     pub(crate) is_complete: bool,
-}
-
-/// A batch that was read.
-pub(crate) struct Batch {
-    pub(crate) entries: Vec<Entry>,
-    /// Store keys, with the array's path.
-    pub(crate) keys: Vec<String>,
 }
 
 /// Which way the elements go: numpy's rules for assignment have a source and a target.
@@ -78,18 +71,19 @@ impl<'py> Chains<'py> {
     }
 }
 
-/// Reads a batch. `store` is the store that every chunk must be in, `path_type` the exact type of its byte
-/// getters: `None` where one is not. Without a store the keys are only labels.
+/// Reads a batch, hands each chunk to `take` and answers the store keys, with the array's path. `store` is the
+/// store that every chunk must be in, `path_type` the exact type of its byte getters: `None` where one is
+/// not. Without a store the keys are only labels.
 pub(crate) fn read_batch<'py>(
     batch: &Bound<'py, PyList>,
     caller: &Caller<'_>,
     bind: &Bound<'py, PyAny>,
     store: Option<(&Bound<'py, PyAny>, &Bound<'py, PyType>)>,
     flow: Flow,
-) -> PyResult<Option<Batch>> {
+    mut take: impl FnMut(Entry) -> PyResult<()>,
+) -> PyResult<Option<Vec<String>>> {
     let py = batch.py();
     let mut chains = Chains { bind: bind.clone(), known: HashMap::new(), last: None };
-    let mut entries = Vec::with_capacity(batch.len());
     let mut keys = Vec::with_capacity(batch.len());
     for entry in batch {
         let entry = entry.cast_into::<PyTuple>()?;
@@ -107,13 +101,16 @@ pub(crate) fn read_batch<'py>(
         let chain = chains.find(&spec)?;
         let chunk_selection = entry.get_borrowed_item(2)?;
         let out_selection = entry.get_borrowed_item(3)?;
-        let planned = plan_chunk(&chain, &chunk_selection, &out_selection, caller, flow)?;
-        let (selection, region, place) = planned.map_err(|error| plan_error(py, &error))?;
         let is_complete = entry.get_borrowed_item(4)?.is_truthy()?;
-        entries.push(Entry { chain, selection, region, place, is_complete });
+        let (selection, region, place) = match plan_box(&chain, &chunk_selection, &out_selection, caller)? {
+            Some(planned) => planned,
+            None => plan_chunk(&chain, &chunk_selection, &out_selection, caller, flow)?
+                .map_err(|error| plan_error(py, &error))?,
+        };
+        take(Entry { chain, selection, region, place, is_complete })?;
         keys.push(key);
     }
-    Ok(Some(Batch { entries, keys }))
+    Ok(Some(keys))
 }
 
 /// What to call a chunk whose byte getter may be anything.
@@ -125,6 +122,50 @@ fn label(getter: &Bound<'_, PyAny>) -> PyResult<String> {
 }
 
 type Planned = (Selection, Region, Option<PerAxis<Indices>>);
+
+/// The common case without detours: slices along every axis, of equal lengths on both sides. `None`: not it.
+fn plan_box(
+    chain: &Chain,
+    chunk_selection: &Bound<'_, PyAny>,
+    out_selection: &Bound<'_, PyAny>,
+    caller: &Caller<'_>,
+) -> PyResult<Option<Planned>> {
+    let chunk_shape = chain.spec().chunk_shape.as_slice();
+    let (Ok(chunk_entries), Ok(out_entries)) =
+        (chunk_selection.cast_exact::<PyTuple>(), out_selection.cast_exact::<PyTuple>())
+    else {
+        return Ok(None);
+    };
+    let ndim = chunk_shape.len();
+    if chunk_entries.len() != ndim
+        || out_entries.len() != ndim
+        || caller.shape.len() != ndim
+        || !caller.drop_axes.is_empty()
+    {
+        return Ok(None);
+    }
+    let mut selection = PerAxis::with_capacity(ndim);
+    let mut place = PerAxis::with_capacity(ndim);
+    let mut region = Region { base: 0, axes: PerAxis::with_capacity(ndim) };
+    for axis in 0..ndim {
+        let chunk_entry = chunk_entries.get_borrowed_item(axis)?;
+        let out_entry = out_entries.get_borrowed_item(axis)?;
+        let (Ok(in_chunk), Ok(in_out)) = (chunk_entry.cast::<PySlice>(), out_entry.cast::<PySlice>()) else {
+            return Ok(None);
+        };
+        let in_chunk = read_slice(&in_chunk, chunk_shape[axis])?;
+        let in_out = read_slice(&in_out, caller.shape[axis])?;
+        if in_chunk.len() != in_out.len() {
+            return Ok(None);
+        }
+        let (first, along) = in_out.project(caller.strides[axis]);
+        region.base += first;
+        region.axes.push(along);
+        selection.push(in_chunk);
+        place.push(in_out);
+    }
+    Ok(Some((Selection::Product(selection), region, Some(place))))
+}
 
 fn plan_chunk(
     chain: &Chain,

@@ -10,7 +10,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PySlice, PyTuple};
 use smallvec::SmallVec;
 
-use crate::plan::numpy_index::Item;
+use crate::plan::Indices;
+use crate::plan::numpy_index::{Item, slice_indices};
 
 /// Most selections have at most four entries.
 pub(crate) type Items = SmallVec<[Item; 4]>;
@@ -25,7 +26,8 @@ pub(crate) fn read_items(selection: &Bound<'_, PyAny>) -> PyResult<Items> {
 
 fn read_item(entry: &Bound<'_, PyAny>) -> PyResult<Item> {
     if let Ok(slice) = entry.cast::<PySlice>() {
-        return read_slice(slice);
+        let (start, stop, step) = unpack(slice)?;
+        return Ok(Item::Slice { start: Some(start), stop: Some(stop), step: Some(step) });
     }
     if let Ok(array) = entry.cast::<PyUntypedArray>() {
         return read_array(array);
@@ -43,7 +45,13 @@ fn read_item(entry: &Bound<'_, PyAny>) -> PyResult<Item> {
     read_array(array.cast::<PyUntypedArray>()?)
 }
 
-fn read_slice(slice: &Bound<'_, PySlice>) -> PyResult<Item> {
+/// The indices of a slice along an axis of length `len`.
+pub(crate) fn read_slice(slice: &Bound<'_, PySlice>, len: usize) -> PyResult<Indices> {
+    let (start, stop, step) = unpack(slice)?;
+    Ok(slice_indices(Some(start), Some(stop), Some(step), len))
+}
+
+fn unpack(slice: &Bound<'_, PySlice>) -> PyResult<(isize, isize, isize)> {
     let (mut start, mut stop, mut step) = (0, 0, 0);
     // SAFETY: a slice object, and three places to write to.
     let status =
@@ -51,7 +59,7 @@ fn read_slice(slice: &Bound<'_, PySlice>) -> PyResult<Item> {
     if status < 0 {
         return Err(PyErr::fetch(slice.py()));
     }
-    Ok(Item::Slice { start: Some(start), stop: Some(stop), step: Some(step) })
+    Ok((start, stop, step))
 }
 
 fn read_array(array: &Bound<'_, PyUntypedArray>) -> PyResult<Item> {

@@ -9,7 +9,7 @@ use pyo3::types::{PyList, PyTuple, PyType};
 use numpy::PyUntypedArray;
 
 use super::backend::{Backend, Held};
-use super::batch::{Batch, Caller, Flow, read_batch};
+use super::batch::{Caller, Flow, read_batch};
 use super::chain::has_python;
 use super::errors;
 use super::memory;
@@ -24,6 +24,7 @@ use crate::plan::DisjointRegions;
 use crate::scatter::Output;
 use crate::schedule::CancelToken;
 use crate::store::InMemory;
+use crate::store::filesystem::REQUEST_COST_BYTES;
 
 /// A planned read.
 #[pyclass(module = "wazarr._native", frozen)]
@@ -68,25 +69,26 @@ pub(crate) fn plan_read(
         let view = memory::view(out, true)?;
         let caller = Caller { shape: &view.shape, strides: &view.strides, drop_axes: &drop_axes };
         let store = store.as_ref().map(|store| (store, path_type));
-        let Some(Batch { entries, keys }) = read_batch(batch, &caller, bind, store, Flow::Read)? else {
-            return Ok(None);
-        };
-        let vlen = entries.iter().find_map(|entry| entry.chain.vlen_inside());
-        let mut tasks = Vec::with_capacity(entries.len());
-        let mut regions = Vec::with_capacity(entries.len());
-        let mut places = Vec::with_capacity(entries.len());
-        for entry in entries {
-            if vlen.is_none() && entry.chain.spec().dtype.item_size != view.memory.item_size() {
+        let count = batch.len();
+        let mut tasks = Vec::with_capacity(count);
+        let mut regions = Vec::with_capacity(count);
+        let mut places = Vec::with_capacity(count);
+        let mut vlen = None;
+        let keys = read_batch(batch, &caller, bind, store, Flow::Read, |entry| {
+            vlen = vlen.or_else(|| entry.chain.vlen_inside());
+            let item_size = entry.chain.spec().dtype.item_size;
+            if vlen.is_none() && item_size != view.memory.item_size() {
                 return Err(PyValueError::new_err(format!(
-                    "the output array has elements of {} bytes, the chunks of {}",
+                    "the output array has elements of {} bytes, the chunks of {item_size}",
                     view.memory.item_size(),
-                    entry.chain.spec().dtype.item_size
                 )));
             }
             tasks.push(ReadTask { chain: entry.chain, selection: entry.selection });
             regions.push(entry.region);
             places.extend(entry.place);
-        }
+            Ok(())
+        })?;
+        let Some(keys) = keys else { return Ok(None) };
         let regions = DisjointRegions::prove(
             regions,
             &places,
@@ -135,7 +137,8 @@ impl ReadJob {
     fn survey(&self, py: Python<'_>) -> (usize, usize, usize, Option<usize>, Option<usize>) {
         let fetch = match self.work.backend {
             Backend::Fed(_) => Fetch::Values,
-            Backend::Filesystem(_) | Backend::Memory(_) => Fetch::Parts,
+            Backend::Filesystem(_) => Fetch::Parts { request_cost_bytes: Some(REQUEST_COST_BYTES) },
+            Backend::Memory(_) => Fetch::Parts { request_cost_bytes: None },
         };
         let survey = py.detach(|| Survey::of(&self.work.request, fetch));
         (

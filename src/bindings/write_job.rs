@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyType};
 
 use super::backend::{Backend, Held, owned};
-use super::batch::{Batch, Caller, Flow, read_batch};
+use super::batch::{Caller, Flow, read_batch};
 use super::chain::has_python;
 use super::errors;
 use super::memory;
@@ -84,17 +84,15 @@ pub(crate) fn plan_write(
         let view = memory::view(value, false)?;
         let caller = Caller { shape: &view.shape, strides: &view.strides, drop_axes: &drop_axes };
         let store = store.as_ref().map(|store| (store, path_type));
-        let Some(Batch { entries, keys }) = read_batch(batch, &caller, bind, store, Flow::Write)? else {
-            return Ok(None);
-        };
-        let vlen = entries.iter().find_map(|entry| entry.chain.vlen_inside());
-        let mut tasks = Vec::with_capacity(entries.len());
-        for entry in entries {
-            if vlen.is_none() && entry.chain.spec().dtype.item_size != view.memory.item_size() {
+        let mut tasks = Vec::with_capacity(batch.len());
+        let mut vlen = None;
+        let keys = read_batch(batch, &caller, bind, store, Flow::Write, |entry| {
+            vlen = vlen.or_else(|| entry.chain.vlen_inside());
+            let item_size = entry.chain.spec().dtype.item_size;
+            if vlen.is_none() && item_size != view.memory.item_size() {
                 return Err(PyValueError::new_err(format!(
-                    "the values have elements of {} bytes, the chunks of {}",
+                    "the values have elements of {} bytes, the chunks of {item_size}",
                     view.memory.item_size(),
-                    entry.chain.spec().dtype.item_size
                 )));
             }
             if !view.memory.extent().holds(&entry.region, view.memory.item_size()) {
@@ -106,7 +104,9 @@ pub(crate) fn plan_write(
                 region: entry.region,
                 is_complete: entry.is_complete,
             });
-        }
+            Ok(())
+        })?;
+        let Some(keys) = keys else { return Ok(None) };
         let source = match vlen {
             Some(kind) => WriteSource::Objects(Box::new(ObjectArray::new(view.memory, kind))),
             None => WriteSource::Elements(view.memory),

@@ -8,13 +8,12 @@ use crate::codec::{CodecFault, Direction, Scratch};
 use crate::counters::COUNTERS;
 use crate::error::{Error, StepError};
 use crate::gather::Supply;
-use crate::plan::Selection;
+use crate::plan::{Region, Selection};
 use crate::scatter::Place;
 use crate::schedule::Work;
 use crate::store::ByteSource;
 
-use super::{Destination, ObjectSink, ObjectSource, Origin, shard};
-use crate::plan::Region;
+use super::{Destination, ObjectSink, ObjectSource, Origin, rows, shard};
 
 /// Reads the selected elements of a stored chunk to their destination.
 ///
@@ -77,15 +76,9 @@ fn read_plain(
     if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, place)) {
         return source.read_into(0..len_bytes as u64, target);
     }
-    // From the first to the last byte selected: one request, and at least the leading axis is cut.
-    let mut region = selection.project(chain.strides());
-    let Some((lowest, highest)) = region.bounds() else { return Ok(()) };
-    let end = highest.cast_unsigned() + place.item_size();
-    region.base -= lowest;
+    let region = selection.project(chain.strides());
     let mut buffer = scratch.take_empty();
-    let result = source
-        .read(lowest.cast_unsigned() as u64..end as u64, &mut buffer)
-        .and_then(|bytes| Ok(place.scatter(&bytes, &region)?));
+    let result = rows::read(source, &region, place, &mut buffer);
     scratch.put(buffer);
     result
 }

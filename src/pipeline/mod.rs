@@ -4,6 +4,7 @@
 
 pub mod chunk;
 pub mod read;
+mod rows;
 pub mod shard;
 pub mod survey;
 pub mod write;

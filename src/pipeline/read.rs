@@ -250,6 +250,10 @@ impl ByteSource for Segments<'_> {
         target.copy_from_slice(self.part(&range)?);
         Ok(())
     }
+
+    fn request_cost_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// Reads every chunk from a store of our own.

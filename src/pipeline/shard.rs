@@ -64,18 +64,47 @@ pub fn read_inner(
     let shard_len = source.len_bytes();
     let pieces = pieces_of(chain, sharding, selection, destination.region());
     let ranges = ranges_of(sharding, index, &pieces, shard_len).map_err(|error| error.at(key))?;
-    work.for_each(pieces.len(), scratch, |at, work, scratch| {
-        let piece = &pieces[at];
-        let part = destination.part(piece.region.clone());
-        match ranges[at].clone() {
-            None => part.fill(inner.fill()),
-            Some(range) => {
-                let window = Window { source, range };
-                read_chunk(inner, &window, &piece.selection, part, key, work, scratch)
+    let read_from = |source: &dyn ByteSource, first: u64, scratch: &mut Scratch| {
+        work.for_each(pieces.len(), scratch, |at, work, scratch| {
+            let piece = &pieces[at];
+            let part = destination.part(piece.region.clone());
+            match ranges[at].clone() {
+                None => part.fill(inner.fill()),
+                Some(range) => {
+                    let window = Window { source, range: range.start - first..range.end - first };
+                    read_chunk(inner, &window, &piece.selection, part, key, work, scratch)
+                }
             }
-        }
-    })
+        })
+    };
+    let Some(span) = span_worth_reading(source, &ranges) else { return read_from(source, 0, scratch) };
+    let mut buffer = scratch.take_empty();
+    let result = source
+        .read(span.clone(), &mut buffer)
+        .and_then(|bytes| read_from(&InMemory(&bytes), span.start, scratch));
+    scratch.put(buffer);
+    result
 }
+
+/// Small inner chunks that lie close together are fetched in one request: their span, if that costs less
+/// than a request for each.
+fn span_worth_reading(source: &dyn ByteSource, ranges: &[Option<Range<u64>>]) -> Option<Range<u64>> {
+    let request_cost = source.request_cost_bytes()?;
+    let mut span = u64::MAX..0;
+    let (mut needed_bytes, mut requests) = (0, 0);
+    for range in ranges.iter().flatten() {
+        span = span.start.min(range.start)..span.end.max(range.end);
+        needed_bytes += range.end - range.start;
+        requests += 1;
+    }
+    let span_bytes = span.end.checked_sub(span.start)?;
+    // Copied twice (through the buffer), by one thread: it has to be clearly less.
+    let is_less = span_bytes.saturating_sub(needed_bytes) + needed_bytes / 2 < (requests - 1) * request_cost;
+    (requests > 1 && is_less && span_bytes <= MAX_SPAN_BYTES).then_some(span)
+}
+
+/// Longest part of a shard that is fetched in one request.
+const MAX_SPAN_BYTES: u64 = 8 << 20;
 
 fn read_index(
     sharding: &Sharding,
@@ -148,6 +177,10 @@ impl ByteSource for Window<'_> {
 
     fn read_into(&self, range: Range<u64>, target: &mut [u8]) -> Result<(), Error> {
         self.source.read_into(self.range.start + range.start..self.range.start + range.end, target)
+    }
+
+    fn request_cost_bytes(&self) -> Option<u64> {
+        self.source.request_cost_bytes()
     }
 }
 

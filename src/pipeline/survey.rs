@@ -5,13 +5,16 @@ use crate::codec::chain::Chain;
 use crate::plan::{Region, Selection};
 
 use super::read::ReadRequest;
-use super::shard;
+use super::{rows, shard};
 
 /// How the bytes arrive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fetch {
     /// We open the stored value and read what we need of it.
-    Parts,
+    Parts {
+        /// As [`crate::store::ByteSource::request_cost_bytes`].
+        request_cost_bytes: Option<u64>,
+    },
     /// Python fetches whole values; of shards, and not of those inside them, whole inner chunks.
     Values,
 }
@@ -49,8 +52,10 @@ impl Survey {
 
     fn add_chunk(&mut self, chain: &Chain, selection: &Selection, region: &Region, fetch: Fetch) {
         let Some(sharding) = chain.shard() else {
-            self.add_decoded(chain, selection, fetch);
-            return self.add_range(stored_len(chain, selection, fetch));
+            let (ranges, len_bytes) = stored_ranges(chain, selection, fetch);
+            self.add_decoded(chain, len_bytes);
+            self.ranges += ranges - 1;
+            return self.add_range(len_bytes);
         };
         let pieces = shard::pieces_of(chain, sharding, selection, region);
         self.inner_chunks += pieces.len();
@@ -59,7 +64,7 @@ impl Survey {
         for piece in &pieces {
             let inner = sharding.inner();
             match fetch {
-                Fetch::Parts => self.add_chunk(inner, &piece.selection, &piece.region, fetch),
+                Fetch::Parts { .. } => self.add_chunk(inner, &piece.selection, &piece.region, fetch),
                 Fetch::Values => {
                     self.add_inside(inner, &piece.selection, &piece.region);
                     if !is_fetched_whole {
@@ -73,7 +78,7 @@ impl Survey {
     /// A chunk whose bytes came with those around it.
     fn add_inside(&mut self, chain: &Chain, selection: &Selection, region: &Region) {
         let Some(sharding) = chain.shard() else {
-            return self.add_decoded(chain, selection, Fetch::Values);
+            return self.add_decoded(chain, None);
         };
         let pieces = shard::pieces_of(chain, sharding, selection, region);
         self.inner_chunks += pieces.len();
@@ -82,12 +87,13 @@ impl Survey {
         }
     }
 
-    fn add_decoded(&mut self, chain: &Chain, selection: &Selection, fetch: Fetch) {
+    /// Adds what comes out of a chain of which `read_bytes` are read, as far as that is fixed.
+    fn add_decoded(&mut self, chain: &Chain, read_bytes: Option<usize>) {
         if chain.vlen().is_some() {
             self.has_variable = true;
         } else {
-            let len = if chain.is_plain() { stored_len(chain, selection, fetch) } else { None };
-            self.decoded_bytes = self.decoded_bytes.saturating_add(len.unwrap_or(chain.len_bytes()));
+            let len = read_bytes.filter(|_| chain.is_plain()).unwrap_or(chain.len_bytes());
+            self.decoded_bytes = self.decoded_bytes.saturating_add(len);
         }
     }
 
@@ -98,13 +104,13 @@ impl Survey {
     }
 }
 
-/// Bytes to fetch of a chunk that is no shard, where every such chunk needs as many.
-fn stored_len(chain: &Chain, selection: &Selection, fetch: Fetch) -> Option<usize> {
-    if !chain.is_plain() || fetch == Fetch::Values {
-        return chain.encoded_len();
+/// Requests for a chunk that is no shard, and the bytes they fetch where every such chunk needs as many.
+fn stored_ranges(chain: &Chain, selection: &Selection, fetch: Fetch) -> (usize, Option<usize>) {
+    let Fetch::Parts { request_cost_bytes } = fetch else { return (1, chain.encoded_len()) };
+    if !chain.is_plain() {
+        return (1, chain.encoded_len());
     }
-    match selection.project(chain.strides()).bounds() {
-        None => Some(0),
-        Some((lowest, highest)) => Some((highest - lowest).unsigned_abs() + chain.spec().dtype.item_size),
-    }
+    let region = selection.project(chain.strides());
+    let (ranges, len_bytes) = rows::count(&region, chain.spec().dtype.item_size, request_cost_bytes);
+    (ranges, Some(len_bytes))
 }

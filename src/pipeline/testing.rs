@@ -138,6 +138,8 @@ pub(super) fn string_chain(len: usize, inner_len: Option<usize>) -> Arc<Chain> {
 pub(super) struct FakeStore {
     keys: Vec<String>,
     values: Vec<Mutex<Option<Vec<u8>>>>,
+    /// What a request costs.
+    pub(super) request_cost_bytes: Option<u64>,
     /// Ranges that were read.
     pub(super) reads: Mutex<Vec<Range<u64>>>,
     /// Chunks that were stored or deleted.
@@ -165,6 +167,7 @@ impl FakeStore {
 /// A value that notes what is read of it.
 struct Noted<'a> {
     value: InMemory<'a>,
+    request_cost_bytes: Option<u64>,
     reads: &'a Mutex<Vec<Range<u64>>>,
 }
 
@@ -182,6 +185,10 @@ impl ByteSource for Noted<'_> {
         self.reads.lock().unwrap().push(range.clone());
         self.value.read_into(range, target)
     }
+
+    fn request_cost_bytes(&self) -> Option<u64> {
+        self.request_cost_bytes
+    }
 }
 
 impl ChunkStore for FakeStore {
@@ -192,7 +199,11 @@ impl ChunkStore for FakeStore {
     fn open(&self, index: usize, body: &mut Use<'_>) -> Result<(), Error> {
         match self.value(index) {
             None => body(None),
-            Some(bytes) => body(Some(&Noted { value: InMemory(&bytes), reads: &self.reads })),
+            Some(bytes) => body(Some(&Noted {
+                value: InMemory(&bytes),
+                request_cost_bytes: self.request_cost_bytes,
+                reads: &self.reads,
+            })),
         }
     }
 

@@ -79,7 +79,10 @@ fn numbered(count: usize, first: u16) -> Vec<u16> {
 fn every_selection_reads_and_writes_what_it_says() {
     for (name, chain) in chains() {
         for (turn, selection) in selections().iter().enumerate() {
-            let store = FakeStore::new(1);
+            // Requests of every price: row by row, in one, whole spans of a shard.
+            let request_cost_bytes = [None, Some(9), Some(10_000)][turn % 3];
+            let mut store = FakeStore::new(1);
+            store.request_cost_bytes = request_cost_bytes;
             let one = std::slice::from_ref(selection);
             let picked = elements(selection);
             let mut model = vec![FILL; COUNT];
@@ -134,14 +137,22 @@ fn many_chunks_each_go_their_own_way() {
 #[test]
 fn the_survey_says_what_a_read_asks_for() {
     for (name, chain) in chains() {
-        for selection in selections().into_iter().filter(|selection| selection.element_count() > 0) {
-            let store = FakeStore::new(1);
+        let selections = selections().into_iter().filter(|selection| selection.element_count() > 0);
+        for (selection, request_cost_bytes) in
+            selections.flat_map(|each| [(each.clone(), None), (each, Some(9))])
+        {
+            // Small inner chunks come in one request, for which the survey counts each.
+            if request_cost_bytes.is_some() && name.contains("shard") {
+                continue;
+            }
+            let mut store = FakeStore::new(1);
+            store.request_cost_bytes = request_cost_bytes;
             let full = [Selection::full(&SHAPE)];
             write_numbers(&store, &chain, &full, &numbered(COUNT, 100), false).unwrap();
             store.reads.lock().unwrap().clear();
             let mut survey = Survey::default();
             with_read(&chain, std::slice::from_ref(&selection), |request| {
-                survey = Survey::of(request, Fetch::Parts);
+                survey = Survey::of(request, Fetch::Parts { request_cost_bytes });
                 run(false, |work, scratch| read::read(request, &store, work, scratch))
             })
             .unwrap();

@@ -73,7 +73,13 @@ impl Resolved {
 }
 
 /// Indices of a slice of an axis of length `len`, as Python's `slice.indices` gives them.
-fn slice_indices(start: Option<isize>, stop: Option<isize>, step: Option<isize>, len: usize) -> Indices {
+#[inline]
+pub(crate) fn slice_indices(
+    start: Option<isize>,
+    stop: Option<isize>,
+    step: Option<isize>,
+    len: usize,
+) -> Indices {
     let step = step.unwrap_or(1);
     let len = len.cast_signed();
     let (lowest, highest) = if step < 0 { (-1, len - 1) } else { (0, len) };
@@ -84,7 +90,8 @@ fn slice_indices(start: Option<isize>, stop: Option<isize>, step: Option<isize>,
     let count = if step < 0 {
         if stop < start { (start - stop - 1) / step.unsigned_abs().cast_signed().max(1) + 1 } else { 0 }
     } else if start < stop {
-        (stop - start - 1) / step + 1
+        // Nearly every step is 1, and a division costs as much as all the rest.
+        if step == 1 { stop - start } else { (stop - start - 1) / step + 1 }
     } else {
         0
     };

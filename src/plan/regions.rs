@@ -48,7 +48,7 @@ impl RegionAxis {
     }
 
     /// Least and greatest offset; `None` where there are no elements.
-    fn bounds(&self) -> Option<(isize, isize)> {
+    pub(crate) fn bounds(&self) -> Option<(isize, isize)> {
         match self {
             Self::Strided { len: 0, .. } => None,
             Self::Strided { len, stride } => {

@@ -22,6 +22,9 @@ use crate::error::Error;
 /// Tells the temporary files of one process apart.
 static NEXT_TEMPORARY: AtomicU64 = AtomicU64::new(0);
 
+/// A call of the system takes as long as copying so many bytes from the page cache.
+pub const REQUEST_COST_BYTES: u64 = 8 << 10;
+
 /// The chunks of one batch below a folder.
 #[derive(Debug)]
 pub struct FilesystemBatch {
@@ -122,6 +125,10 @@ impl ByteSource for OpenFile<'_> {
             location: self.path.display().to_string(),
             source,
         })
+    }
+
+    fn request_cost_bytes(&self) -> Option<u64> {
+        Some(REQUEST_COST_BYTES)
     }
 }
 

@@ -26,6 +26,10 @@ pub trait ByteSource: Sync {
     /// # Errors
     /// As [`ByteSource::read`].
     fn read_into(&self, range: Range<u64>, target: &mut [u8]) -> Result<(), Error>;
+
+    /// How many bytes a request of its own costs as much as: ranges further apart are read one by one.
+    /// `None` where a range costs nothing, whatever its length.
+    fn request_cost_bytes(&self) -> Option<u64>;
 }
 
 /// A value that is already in memory.
@@ -53,6 +57,10 @@ impl ByteSource for InMemory<'_> {
     fn read_into(&self, range: Range<u64>, target: &mut [u8]) -> Result<(), Error> {
         target.copy_from_slice(self.part(&range)?);
         Ok(())
+    }
+
+    fn request_cost_bytes(&self) -> Option<u64> {
+        None
     }
 }
 
