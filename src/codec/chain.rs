@@ -265,6 +265,30 @@ impl Chain {
         })
     }
 
+    /// Length in bytes of the blocks that [`Chain::decode_part`] decodes alone, if the chain has a single step
+    /// that can.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn block_bytes(&self, encoded: &[u8]) -> Result<Option<usize>, StepError> {
+        let [only] = self.steps.as_slice() else { return Ok(None) };
+        only.codec.block_bytes(encoded, self.len_bytes).map_err(|fault| step_error(only, fault))
+    }
+
+    /// Decodes the bytes of the serial buffer from `first_byte` on into `decoded`.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn decode_part(
+        &self,
+        encoded: &[u8],
+        first_byte: usize,
+        decoded: &mut [u8],
+    ) -> Result<(), StepError> {
+        let [only] = self.steps.as_slice() else { return Err(self.length_fault(encoded.len())) };
+        only.codec.decode_part(encoded, first_byte, decoded).map_err(|fault| step_error(only, fault))
+    }
+
     /// Decodes a chunk of variable-length elements.
     ///
     /// # Errors

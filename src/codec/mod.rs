@@ -171,6 +171,24 @@ pub trait Codec: Send + Sync + Debug {
         scratch: &mut Scratch,
     ) -> Result<(), CodecFault>;
 
+    /// Length in bytes of the blocks of the decoded form that [`Codec::decode_part`] decodes independently of
+    /// the others, if there are several; `None` where only all of it can be decoded.
+    ///
+    /// # Errors
+    /// Damaged data, or data that decodes to another length than `decoded_len_bytes`.
+    fn block_bytes(&self, _encoded: &[u8], _decoded_len_bytes: usize) -> Result<Option<usize>, CodecFault> {
+        Ok(None)
+    }
+
+    /// Decodes the bytes of the decoded form from `first_byte` on into `decoded`, and no more blocks than hold
+    /// them. Only for what has [`Codec::block_bytes`].
+    ///
+    /// # Errors
+    /// Damaged data, or bytes past its end.
+    fn decode_part(&self, _encoded: &[u8], first_byte: usize, decoded: &mut [u8]) -> Result<(), CodecFault> {
+        Err(CodecFault::DecodedLength { expected: decoded.len(), actual: first_byte })
+    }
+
     /// Appends the encoded form of `decoded` to `encoded`.
     ///
     /// # Errors

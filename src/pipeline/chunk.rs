@@ -13,6 +13,7 @@ use crate::scatter::Place;
 use crate::schedule::Work;
 use crate::store::ByteSource;
 
+use super::blocks::Blocks;
 use super::{Destination, ObjectSink, ObjectSource, Origin, rows, shard};
 
 /// Reads the selected elements of a stored chunk to their destination.
@@ -40,7 +41,9 @@ pub fn read_chunk(
         (Destination::Elements(place), None) if chain.is_plain() => {
             read_plain(chain, source, selection, &place, key, scratch)
         }
-        (Destination::Elements(place), None) => read_encoded(chain, source, selection, &place, key, scratch),
+        (Destination::Elements(place), None) => {
+            read_encoded(chain, source, selection, &place, key, work, scratch)
+        }
         _ => Err(Error::Internal("elements and objects do not mix".to_owned())),
     }
 }
@@ -89,18 +92,28 @@ fn read_encoded(
     selection: &Selection,
     place: &Place<'_>,
     key: &str,
+    work: Work<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     let mut stored = scratch.take_empty();
     let result = source.read(0..source.len_bytes(), &mut stored).and_then(|encoded| {
+        let blocks = Blocks::of(chain, &encoded, key)?;
+        let decode = |decoded: &mut [u8], scratch: &mut Scratch| match &blocks {
+            Some(blocks) if blocks.decode_shared(decoded, work, scratch)? => Ok(()),
+            _ => chain.decode(&encoded, decoded, scratch).map_err(|error| error.at(key)),
+        };
         if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, place)) {
-            return chain.decode(&encoded, target, scratch).map_err(|error| error.at(key));
+            return decode(target, scratch);
+        }
+        let region = selection.project(chain.strides());
+        if let Some(blocks) = blocks.as_ref().filter(|blocks| blocks.are_spared(&region, place.item_size())) {
+            let mut buffer = scratch.take_empty();
+            let result = rows::read(blocks, &region, place, &mut buffer);
+            scratch.put(buffer);
+            return result;
         }
         let mut decoded = take_chunk(chain, Direction::Decode, key, scratch)?;
-        let result = chain
-            .decode(&encoded, &mut decoded, scratch)
-            .map_err(|error| error.at(key))
-            .and_then(|()| Ok(place.scatter(&decoded, &selection.project(chain.strides()))?));
+        let result = decode(&mut decoded, scratch).and_then(|()| Ok(place.scatter(&decoded, &region)?));
         scratch.put(decoded);
         result
     });

@@ -1,0 +1,102 @@
+//! Encoded chunks that can be decoded in parts: blosc frames, whose blocks are independent. Used by
+//! [`super::chunk`]: a window decodes only the blocks that hold it, and the blocks of a chunk that several threads
+//! may work on are shared among them.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
+
+use crate::codec::Scratch;
+use crate::codec::chain::Chain;
+use crate::codec::scratch::ScratchBuffer;
+use crate::error::Error;
+use crate::plan::Region;
+use crate::schedule::Work;
+use crate::store::ByteSource;
+
+/// Less than this is decoded by one thread: about 50 µs.
+const MIN_SHARED_BYTES: usize = 256 << 10;
+
+/// An encoded chunk as its decoded bytes, of which parts can be read.
+pub(super) struct Blocks<'a> {
+    chain: &'a Chain,
+    encoded: &'a [u8],
+    block_bytes: usize,
+    key: &'a str,
+}
+
+impl<'a> Blocks<'a> {
+    /// The blocks of a chunk; `None` where it has to be decoded as a whole.
+    ///
+    /// # Errors
+    /// Damaged data.
+    pub(super) fn of(chain: &'a Chain, encoded: &'a [u8], key: &'a str) -> Result<Option<Self>, Error> {
+        let block_bytes = chain.block_bytes(encoded).map_err(|error| error.at(key))?;
+        Ok(block_bytes.map(|block_bytes| Self { chain, encoded, block_bytes, key }))
+    }
+
+    /// Whether enough blocks hold nothing of `region` to make up for the copy that decoding in parts takes.
+    pub(super) fn are_spared(&self, region: &Region, item_size: usize) -> bool {
+        let Some((lowest, highest)) = region.bounds() else { return true };
+        let first = lowest.unsigned_abs() / self.block_bytes;
+        let last = (highest.unsigned_abs() + item_size - 1) / self.block_bytes;
+        let count = self.chain.len_bytes().div_ceil(self.block_bytes);
+        (last - first + 1) * 4 <= count * 3
+    }
+
+    /// Decodes all blocks, several threads sharing them; `false`, with nothing done, where one is as good.
+    ///
+    /// # Errors
+    /// Damaged data.
+    pub(super) fn decode_shared(
+        &self,
+        decoded: &mut [u8],
+        work: Work<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Error> {
+        let count = decoded.len().div_ceil(self.block_bytes);
+        if work.workers.is_none() || work.lanes < 2 || count < 2 || decoded.len() < MIN_SHARED_BYTES {
+            return Ok(false);
+        }
+        // A few parts for every lane, so that none waits long for the last one.
+        let part_bytes = self.block_bytes * count.div_ceil(work.lanes * 4);
+        let parts: Vec<Mutex<&mut [u8]>> = decoded.chunks_mut(part_bytes).map(Mutex::new).collect();
+        work.for_each(parts.len(), scratch, |at, _, _| {
+            let mut part = parts[at].lock().unwrap_or_else(PoisonError::into_inner);
+            self.decode_part(at * part_bytes, &mut part)
+        })?;
+        Ok(true)
+    }
+
+    fn decode_part(&self, first_byte: usize, decoded: &mut [u8]) -> Result<(), Error> {
+        self.chain.decode_part(self.encoded, first_byte, decoded).map_err(|error| error.at(self.key))
+    }
+
+    fn first_byte(&self, range: &Range<u64>) -> Result<usize, Error> {
+        usize::try_from(range.start)
+            .map_err(|_| Error::Internal(format!("bytes {range:?} do not fit in memory")))
+    }
+}
+
+impl ByteSource for Blocks<'_> {
+    fn len_bytes(&self) -> u64 {
+        self.chain.len_bytes() as u64
+    }
+
+    fn read<'b>(&'b self, range: Range<u64>, buffer: &'b mut ScratchBuffer) -> Result<Cow<'b, [u8]>, Error> {
+        let len = usize::try_from(range.end - range.start)
+            .map_err(|_| Error::Internal(format!("bytes {range:?} do not fit in memory")))?;
+        buffer.set_len(len).map_err(|_| self.chain.length_fault(len).at(self.key))?;
+        self.decode_part(self.first_byte(&range)?, buffer)?;
+        Ok(Cow::Borrowed(buffer))
+    }
+
+    fn read_into(&self, range: Range<u64>, target: &mut [u8]) -> Result<(), Error> {
+        self.decode_part(self.first_byte(&range)?, target)
+    }
+
+    /// Rows closer together than a block may share one, which would be decoded for each.
+    fn request_cost_bytes(&self) -> Option<u64> {
+        Some(self.block_bytes as u64)
+    }
+}
