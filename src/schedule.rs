@@ -265,11 +265,30 @@ impl<'a> Work<'a> {
     where
         F: Fn(usize, Work<'_>, &mut Scratch) -> Result<(), Error> + Sync,
     {
+        // As few at a time as there can be without minding the counter: no lane waits long for the last one.
+        self.for_each_run(count, 64, scratch, body)
+    }
+
+    /// The same where neighbours are better done by one lane, as chunks that share a folder are: each lane
+    /// takes about `runs` runs of them.
+    ///
+    /// # Errors
+    /// As [`Work::for_each`].
+    pub fn for_each_run<F>(
+        &self,
+        count: usize,
+        runs: usize,
+        scratch: &mut Scratch,
+        body: F,
+    ) -> Result<(), Error>
+    where
+        F: Fn(usize, Work<'_>, &mut Scratch) -> Result<(), Error> + Sync,
+    {
         let lanes = self.lanes.min(count).max(1);
         let next = AtomicUsize::new(0);
         let failure: Mutex<Option<(usize, Error)>> = Mutex::new(None);
         let stop = AtomicBool::new(false);
-        let grain = (count / (lanes * 8)).clamp(1, 16);
+        let grain = (count / (lanes * runs.max(1))).clamp(1, 16);
         let lane = |scratch: &mut Scratch| {
             while !stop.load(Ordering::Relaxed) {
                 let first = next.fetch_add(grain, Ordering::Relaxed);

@@ -8,7 +8,7 @@
 //!    (Every axis still runs upwards, so the last of several equal indices wins, as in numpy.)
 //! 3. Where source and destination disagree on the innermost axis (a transposition), those two axes run in
 //!    tiles that stay in the first-level cache.
-//! 4. Elements of 1, 2, 4, 8 and 16 bytes move as one register.
+//! 4. Elements of 1, 2, 4, 8 and 16 bytes move as one register, short runs as a few.
 #![expect(unsafe_code, reason = "copies between raw memory of two arrays; the only loops that do")]
 #![expect(
     clippy::multiple_unsafe_ops_per_block,
@@ -21,6 +21,9 @@ use crate::plan::regions::{Extent, Region, RegionAxis};
 
 /// Elements along each side of a tile of a transposition: 32 × 32 × 8 bytes is 8 KiB on either side.
 const TILE: usize = 32;
+
+/// Runs up to this length are copied without calling `memcpy`.
+const SHORT_RUN_BYTES: usize = 128;
 
 /// One loop of the nest.
 #[derive(Clone, Debug)]
@@ -175,38 +178,108 @@ fn merge(loops: &mut SmallVec<[Loop; 4]>) {
     }
 }
 
-/// Calls `body` with the offsets of every position of the outer loops.
+/// Calls `body` with the offsets of every position of one loop.
+#[inline]
+fn step(each: &Loop, mut body: impl FnMut(isize, isize)) {
+    match &each.tables {
+        None => {
+            let (mut target, mut source) = (0, 0);
+            for _ in 0..each.len {
+                body(target, source);
+                target += each.target_stride;
+                source += each.source_stride;
+            }
+        }
+        Some((RegionAxis::Table(targets), RegionAxis::Table(sources))) => {
+            targets.iter().zip(sources.iter()).for_each(|(&target, &source)| body(target, source));
+        }
+        Some((RegionAxis::Table(targets), RegionAxis::Strided { stride, .. })) => {
+            targets.iter().fold(0, |source, &target| {
+                body(target, source);
+                source + stride
+            });
+        }
+        Some((RegionAxis::Strided { stride, .. }, RegionAxis::Table(sources))) => {
+            sources.iter().fold(0, |target, &source| {
+                body(target, source);
+                target + stride
+            });
+        }
+        Some((RegionAxis::Strided { .. }, RegionAxis::Strided { .. })) => {
+            (0..each.len).map(|position| each.offsets(position)).for_each(|(target, source)| {
+                body(target, source);
+            });
+        }
+    }
+}
+
+/// Calls `body` with the offsets of every position of the loops.
+#[inline]
 fn walk(loops: &[Loop], mut body: impl FnMut(isize, isize)) {
     match loops {
         [] => body(0, 0),
-        [only] => {
-            for position in 0..only.len {
-                let (target, source) = only.offsets(position);
-                body(target, source);
-            }
+        [only] => step(only, body),
+        [outer, inner] => {
+            step(outer, |target, source| step(inner, |to, from| body(target + to, source + from)));
         }
-        _ => {
-            let mut positions: SmallVec<[usize; 4]> = SmallVec::from_elem(0, loops.len());
+        [outer @ .., inner] => {
+            let mut positions: SmallVec<[usize; 4]> = SmallVec::from_elem(0, outer.len());
             loop {
                 let mut sums = (0, 0);
-                for (each, &position) in loops.iter().zip(&positions) {
+                for (each, &position) in outer.iter().zip(&positions) {
                     let (target, source) = each.offsets(position);
                     sums = (sums.0 + target, sums.1 + source);
                 }
-                body(sums.0, sums.1);
-                let mut axis = loops.len();
+                step(inner, |to, from| body(sums.0 + to, sums.1 + from));
+                let mut axis = outer.len();
                 loop {
                     if axis == 0 {
                         return;
                     }
                     axis -= 1;
                     positions[axis] += 1;
-                    if positions[axis] < loops[axis].len {
+                    if positions[axis] < outer[axis].len {
                         break;
                     }
                     positions[axis] = 0;
                 }
             }
+        }
+    }
+}
+
+/// Copies a run of bytes. Short ones without calling `memcpy`: the call costs as much as 32 bytes do, and rows of
+/// small chunks are no longer than that.
+///
+/// # Safety
+/// Both pointers are valid over `len_bytes` bytes, which do not overlap.
+#[inline]
+unsafe fn copy_run(target: *mut u8, source: *const u8, len_bytes: usize) {
+    /// Moves one block, of a size that is known at compile time.
+    #[inline]
+    unsafe fn block<const N: usize>(target: *mut u8, source: *const u8) {
+        // SAFETY: the caller's.
+        unsafe { target.cast::<[u8; N]>().write_unaligned(source.cast::<[u8; N]>().read_unaligned()) }
+    }
+    /// Moves whole blocks, then the last one again where it overlaps them.
+    #[inline]
+    unsafe fn blocks<const N: usize>(target: *mut u8, source: *const u8, len_bytes: usize) {
+        for at in (0..=len_bytes - N).step_by(N) {
+            // SAFETY: `at + N <= len_bytes`.
+            unsafe { block::<N>(target.add(at), source.add(at)) };
+        }
+        let last = len_bytes - N;
+        // SAFETY: as above.
+        unsafe { block::<N>(target.add(last), source.add(last)) };
+    }
+    // SAFETY: each arm moves bytes below `len_bytes` only.
+    unsafe {
+        match len_bytes {
+            0..4 => (0..len_bytes).for_each(|at| target.add(at).write(source.add(at).read())),
+            4..8 => blocks::<4>(target, source, len_bytes),
+            8..16 => blocks::<8>(target, source, len_bytes),
+            16..=SHORT_RUN_BYTES => blocks::<16>(target, source, len_bytes),
+            _ => std::ptr::copy_nonoverlapping(source, target, len_bytes),
         }
     }
 }
@@ -246,11 +319,7 @@ unsafe fn run<T: Copy>(target: *mut u8, source: *const u8, loops: &mut SmallVec<
         walk(loops, |target_offset, source_offset| {
             // SAFETY: a run of elements that lie one after the other on both sides, which do not overlap.
             unsafe {
-                std::ptr::copy_nonoverlapping(
-                    source.offset(source_offset),
-                    target.offset(target_offset),
-                    len_bytes,
-                );
+                copy_run(target.offset(target_offset), source.offset(source_offset), len_bytes);
             }
         });
     } else if inner.is_strided() && inner.target_stride == size && inner.source_stride == 0 {
@@ -280,14 +349,13 @@ unsafe fn run<T: Copy>(target: *mut u8, source: *const u8, loops: &mut SmallVec<
         });
     } else {
         walk(loops, |target_offset, source_offset| {
-            for position in 0..inner.len {
-                let (to, from) = inner.offsets(position);
+            step(&inner, |to, from| {
                 // SAFETY: offsets of elements, see above.
                 unsafe {
                     let element = source.offset(source_offset + from).cast::<T>().read_unaligned();
                     target.offset(target_offset + to).cast::<T>().write_unaligned(element);
                 }
-            }
+            });
         });
     }
 }
@@ -333,11 +401,7 @@ unsafe fn run_sized(target: *mut u8, source: *const u8, loops: &[Loop], item_siz
     walk(outer, |target_offset, source_offset| {
         // SAFETY: one element, or a run of them that is contiguous on both sides.
         unsafe {
-            std::ptr::copy_nonoverlapping(
-                source.offset(source_offset),
-                target.offset(target_offset),
-                run_bytes,
-            );
+            copy_run(target.offset(target_offset), source.offset(source_offset), run_bytes);
         }
     });
 }

@@ -71,11 +71,11 @@ impl<'a> Blocks<'a> {
     fn decode_part(&self, first_byte: usize, decoded: &mut [u8]) -> Result<(), Error> {
         self.chain.decode_part(self.encoded, first_byte, decoded).map_err(|error| error.at(self.key))
     }
+}
 
-    fn first_byte(&self, range: &Range<u64>) -> Result<usize, Error> {
-        usize::try_from(range.start)
-            .map_err(|_| Error::Internal(format!("bytes {range:?} do not fit in memory")))
-    }
+/// A number of bytes as memory counts them.
+fn in_memory(bytes: u64) -> Result<usize, Error> {
+    usize::try_from(bytes).map_err(|_| Error::Internal(format!("{bytes} bytes do not fit in memory")))
 }
 
 impl ByteSource for Blocks<'_> {
@@ -84,15 +84,14 @@ impl ByteSource for Blocks<'_> {
     }
 
     fn read<'b>(&'b self, range: Range<u64>, buffer: &'b mut ScratchBuffer) -> Result<Cow<'b, [u8]>, Error> {
-        let len = usize::try_from(range.end - range.start)
-            .map_err(|_| Error::Internal(format!("bytes {range:?} do not fit in memory")))?;
+        let len = in_memory(range.end - range.start)?;
         buffer.set_len(len).map_err(|_| self.chain.length_fault(len).at(self.key))?;
-        self.decode_part(self.first_byte(&range)?, buffer)?;
+        self.decode_part(in_memory(range.start)?, buffer)?;
         Ok(Cow::Borrowed(buffer))
     }
 
     fn read_into(&self, range: Range<u64>, target: &mut [u8]) -> Result<(), Error> {
-        self.decode_part(self.first_byte(&range)?, target)
+        self.decode_part(in_memory(range.start)?, target)
     }
 
     /// Rows closer together than a block may share one, which would be decoded for each.

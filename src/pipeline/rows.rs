@@ -37,10 +37,54 @@ pub(super) fn read(
     {
         return source.read_into(range, target);
     }
+    if let Some((axis, positions)) = slab(region, end - lowest.cast_unsigned(), source.request_cost_bytes()) {
+        let len = region.axes[axis].len();
+        for start in (0..len).step_by(positions) {
+            let slab = Indices::Range { start, step: 1, len: positions.min(len - start) };
+            let (mut part, mut part_place) = (region.clone(), place.region().clone());
+            part.narrow(axis, &slab);
+            part_place.narrow(axis, &slab);
+            read_band(source, &part, &place.part(part_place), buffer)?;
+        }
+        return Ok(());
+    }
+    read_band(source, region, place, buffer)
+}
+
+/// Reads from the first to the last byte of `region`, and scatters them.
+fn read_band(
+    source: &dyn ByteSource,
+    region: &Region,
+    place: &Place<'_>,
+    buffer: &mut ScratchBuffer,
+) -> Result<(), Error> {
+    let Some((lowest, highest)) = region.bounds() else { return Ok(()) };
+    let end = highest.cast_unsigned() + place.item_size();
     let mut within = region.clone();
     within.base -= lowest;
-    let bytes = source.read(range, buffer)?;
+    let bytes = source.read(lowest.cast_unsigned() as u64..end as u64, buffer)?;
     Ok(place.scatter(&bytes, &within)?)
+}
+
+/// Bytes that are read at once before they are scattered: they are still in the second-level cache then.
+const SLAB_BYTES: usize = 256 << 10;
+
+/// The outermost axis and how many positions of it make a slab, where the whole is more than one and a request
+/// costs next to nothing of it.
+fn slab(region: &Region, span_bytes: usize, request_cost_bytes: Option<u64>) -> Option<(usize, usize)> {
+    let is_cheap = request_cost_bytes? <= SLAB_BYTES as u64 / 16;
+    let (axis, step) = region
+        .axes
+        .iter()
+        .enumerate()
+        .filter_map(|(at, axis)| match axis {
+            RegionAxis::Strided { len, stride } if *len > 1 => Some((at, stride.unsigned_abs())),
+            _ => None,
+        })
+        .max_by_key(|(_, step)| *step)?;
+    let positions = (SLAB_BYTES / step.max(1)).max(1);
+    (is_cheap && span_bytes > SLAB_BYTES && step > 0 && positions < region.axes[axis].len())
+        .then_some((axis, positions))
 }
 
 /// How many requests [`read`] makes for a region, and of how many bytes in all.

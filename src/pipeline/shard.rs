@@ -90,17 +90,17 @@ pub fn read_inner(
 /// than a request for each.
 fn span_worth_reading(source: &dyn ByteSource, ranges: &[Option<Range<u64>>]) -> Option<Range<u64>> {
     let request_cost = source.request_cost_bytes()?;
-    let mut span = u64::MAX..0;
+    let (mut start, mut end) = (u64::MAX, 0);
     let (mut needed_bytes, mut requests) = (0, 0);
     for range in ranges.iter().flatten() {
-        span = span.start.min(range.start)..span.end.max(range.end);
+        (start, end) = (start.min(range.start), end.max(range.end));
         needed_bytes += range.end - range.start;
         requests += 1;
     }
-    let span_bytes = span.end.checked_sub(span.start)?;
+    let span_bytes = end.checked_sub(start)?;
     // Copied twice (through the buffer), by one thread: it has to be clearly less.
     let is_less = span_bytes.saturating_sub(needed_bytes) + needed_bytes / 2 < (requests - 1) * request_cost;
-    (requests > 1 && is_less && span_bytes <= MAX_SPAN_BYTES).then_some(span)
+    (requests > 1 && is_less && span_bytes <= MAX_SPAN_BYTES).then_some(start..end)
 }
 
 /// Longest part of a shard that is fetched in one request.

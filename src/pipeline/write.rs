@@ -103,6 +103,9 @@ impl WriteRequest {
     }
 }
 
+/// Up to here making the file takes longer than encoding the chunk.
+const SMALL_CHUNK_BYTES: usize = 64 << 10;
+
 /// Writes every chunk to a store of our own.
 ///
 /// # Errors
@@ -113,7 +116,10 @@ pub fn write(
     work: Work<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
-    work.for_each(request.tasks.len(), scratch, |index, work, scratch| {
+    // Two lanes that make files in one folder wait for each other; with small chunks that is what counts.
+    let is_small = request.tasks.first().is_some_and(|task| task.chain.len_bytes() <= SMALL_CHUNK_BYTES);
+    let runs = if is_small { 8 } else { 64 };
+    work.for_each_run(request.tasks.len(), runs, scratch, |index, work, scratch| {
         let key = store.key(index);
         COUNTERS.add_native_requests(1);
         if request.tasks[index].needs_existing() {

@@ -6,7 +6,13 @@
 //! two files change places (`RENAME_EXCHANGE`) and the old one is removed: a rename *over* a file makes
 //! ext4 flush the new data at once, which costs several times the write. Where the exchange is not
 //! supported a plain rename serves.
-#![cfg_attr(target_os = "linux", expect(unsafe_code, reason = "renameat2 has no safe wrapper in std"))]
+//!
+//! The chunks of a batch lie in one folder. It is looked up once, and each chunk's file from there: on Linux that
+//! and `fstat` in place of the standard library's `statx` make opening a chunk a sixth cheaper.
+#![cfg_attr(
+    target_os = "linux",
+    expect(unsafe_code, reason = "openat, fstat and renameat2 have no safe wrapper in std")
+)]
 
 use std::borrow::Cow;
 use std::fs::{self, File, OpenOptions};
@@ -30,13 +36,20 @@ pub const REQUEST_COST_BYTES: u64 = 8 << 10;
 pub struct FilesystemBatch {
     root: PathBuf,
     keys: Vec<String>,
+    #[cfg(target_os = "linux")]
+    folder: std::sync::OnceLock<Option<Folder>>,
 }
 
 impl FilesystemBatch {
     /// Chunks with these keys below `root`.
     #[must_use]
     pub fn new(root: PathBuf, keys: Vec<String>) -> Self {
-        Self { root, keys }
+        Self {
+            root,
+            keys,
+            #[cfg(target_os = "linux")]
+            folder: std::sync::OnceLock::new(),
+        }
     }
 
     /// The keys.
@@ -47,6 +60,26 @@ impl FilesystemBatch {
 
     fn path(&self, index: usize) -> PathBuf {
         self.root.join(&self.keys[index])
+    }
+
+    /// Opens chunk `index`: the file, its length, and whether it is a folder.
+    #[cfg(target_os = "linux")]
+    fn open_file(&self, index: usize) -> io::Result<(File, u64, bool)> {
+        let key = &self.keys[index];
+        let folder = self.folder.get_or_init(|| Folder::of(&self.root, &self.keys));
+        let file = match folder.as_ref().and_then(|folder| folder.open(key)) {
+            Some(opened) => opened?,
+            None => File::open(self.path(index))?,
+        };
+        let (len_bytes, is_folder) = length_of(&file)?;
+        Ok((file, len_bytes, is_folder))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn open_file(&self, index: usize) -> io::Result<(File, u64, bool)> {
+        let file = File::open(self.path(index))?;
+        let metadata = file.metadata()?;
+        Ok((file, metadata.len(), metadata.is_dir()))
     }
 
     fn fault(&self, index: usize, operation: &'static str, source: io::Error) -> Error {
@@ -70,14 +103,9 @@ impl ChunkStore for FilesystemBatch {
     }
 
     fn open(&self, index: usize, body: &mut Use<'_>) -> Result<(), Error> {
-        let path = self.path(index);
-        let opened = File::open(&path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
-        match opened {
-            Ok((_, metadata)) if metadata.is_dir() => body(None),
-            Ok((file, metadata)) => {
-                let key = &self.keys[index];
-                body(Some(&OpenFile { file, len_bytes: metadata.len(), key, path: &path }))
-            }
+        match self.open_file(index) {
+            Ok((_, _, true)) => body(None),
+            Ok((file, len_bytes, false)) => body(Some(&OpenFile { file, len_bytes, batch: self, index })),
             Err(error) if is_missing(&error) => body(None),
             Err(error) => Err(self.fault(index, "get", error)),
         }
@@ -92,12 +120,77 @@ impl ChunkStore for FilesystemBatch {
     }
 }
 
+/// The folder that all chunks of a batch lie in, held open while the batch is read.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+struct Folder {
+    descriptor: std::os::fd::OwnedFd,
+    /// What the keys begin with, up to and with the last slash.
+    prefix: String,
+}
+
+#[cfg(target_os = "linux")]
+impl Folder {
+    /// From so many chunks on it is worth to open the folder first.
+    const MIN_CHUNKS: usize = 8;
+
+    /// The folder below `root` that the first and the last key agree on; `None` where there is none, or too
+    /// few chunks.
+    fn of(root: &Path, keys: &[String]) -> Option<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let (first, last) = keys.first().zip(keys.last()).filter(|_| keys.len() >= Self::MIN_CHUNKS)?;
+        let common = first.bytes().zip(last.bytes()).take_while(|(one, other)| one == other).count();
+        let prefix = first.get(..first.get(..common)?.rfind('/')? + 1)?.to_owned();
+        let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+        let opened = OpenOptions::new().read(true).custom_flags(flags).open(root.join(&prefix)).ok()?;
+        Some(Self { descriptor: opened.into(), prefix })
+    }
+
+    /// Opens the file of a key; `None` for one that is not below this folder.
+    fn open(&self, key: &str) -> Option<io::Result<File>> {
+        use std::os::fd::{AsRawFd, FromRawFd};
+        let name = key.strip_prefix(self.prefix.as_str()).filter(|name| !name.starts_with('/'))?;
+        let mut terminated: smallvec::SmallVec<[u8; 64]> = smallvec::SmallVec::from_slice(name.as_bytes());
+        terminated.push(0);
+        let name = std::ffi::CStr::from_bytes_with_nul(&terminated).ok()?;
+        loop {
+            // SAFETY: a C string that outlives the call, and a descriptor that is open.
+            let opened = unsafe {
+                libc::openat(self.descriptor.as_raw_fd(), name.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC)
+            };
+            if opened >= 0 {
+                // SAFETY: opened just now, and nobody else has it.
+                return Some(Ok(unsafe { File::from_raw_fd(opened) }));
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != ErrorKind::Interrupted {
+                return Some(Err(error));
+            }
+        }
+    }
+}
+
+/// Length of a file, and whether it is a folder.
+#[cfg(target_os = "linux")]
+fn length_of(file: &File) -> io::Result<(u64, bool)> {
+    use std::os::fd::AsRawFd;
+    let mut status = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: an open descriptor, and room for the answer.
+    if unsafe { libc::fstat(file.as_raw_fd(), status.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call succeeded, so it has filled it in.
+    let status = unsafe { status.assume_init() };
+    let is_folder = status.st_mode & libc::S_IFMT == libc::S_IFDIR;
+    Ok((u64::try_from(status.st_size).unwrap_or(0), is_folder))
+}
+
 /// An open file. A writer that replaces it does not change what is read from here.
 struct OpenFile<'a> {
     file: File,
     len_bytes: u64,
-    key: &'a str,
-    path: &'a Path,
+    batch: &'a FilesystemBatch,
+    index: usize,
 }
 
 impl ByteSource for OpenFile<'_> {
@@ -108,23 +201,15 @@ impl ByteSource for OpenFile<'_> {
     fn read<'a>(&'a self, range: Range<u64>, buffer: &'a mut ScratchBuffer) -> Result<Cow<'a, [u8]>, Error> {
         let len = usize::try_from(range.end - range.start)
             .map_err(|_| Error::Internal(format!("bytes {range:?} do not fit in memory")))?;
-        buffer.set_len(len).map_err(|_| Error::Store {
-            chunk_key: self.key.to_owned(),
-            operation: "get",
-            location: self.path.display().to_string(),
-            source: ErrorKind::OutOfMemory.into(),
-        })?;
+        let no_memory = |_| self.batch.fault(self.index, "get", ErrorKind::OutOfMemory.into());
+        buffer.set_len(len).map_err(no_memory)?;
         self.read_into(range, buffer)?;
         Ok(Cow::Borrowed(buffer))
     }
 
     fn read_into(&self, range: Range<u64>, target: &mut [u8]) -> Result<(), Error> {
-        read_exact_at(&self.file, target, range.start).map_err(|source| Error::Store {
-            chunk_key: self.key.to_owned(),
-            operation: "get",
-            location: self.path.display().to_string(),
-            source,
-        })
+        read_exact_at(&self.file, target, range.start)
+            .map_err(|error| self.batch.fault(self.index, "get", error))
     }
 
     fn request_cost_bytes(&self) -> Option<u64> {
