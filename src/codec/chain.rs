@@ -272,7 +272,9 @@ impl Chain {
     /// The step that failed.
     pub fn block_bytes(&self, encoded: &[u8]) -> Result<Option<usize>, StepError> {
         let [only] = self.steps.as_slice() else { return Ok(None) };
-        only.codec.block_bytes(encoded, self.len_bytes).map_err(|fault| step_error(only, fault))
+        only.codec
+            .block_bytes(encoded, self.len_bytes, self.spec.dtype.item_size)
+            .map_err(|fault| step_error(only, fault))
     }
 
     /// Decodes the bytes of the serial buffer from `first_byte` on into `decoded`.

@@ -172,11 +172,17 @@ pub trait Codec: Send + Sync + Debug {
     ) -> Result<(), CodecFault>;
 
     /// Length in bytes of the blocks of the decoded form that [`Codec::decode_part`] decodes independently of
-    /// the others, if there are several; `None` where only all of it can be decoded.
+    /// the others, if there are several; `None` where only all of it can be decoded, or no parts of elements
+    /// of `item_size` bytes.
     ///
     /// # Errors
     /// Damaged data, or data that decodes to another length than `decoded_len_bytes`.
-    fn block_bytes(&self, _encoded: &[u8], _decoded_len_bytes: usize) -> Result<Option<usize>, CodecFault> {
+    fn block_bytes(
+        &self,
+        _encoded: &[u8],
+        _decoded_len_bytes: usize,
+        _item_size: usize,
+    ) -> Result<Option<usize>, CodecFault> {
         Ok(None)
     }
 

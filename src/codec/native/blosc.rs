@@ -57,7 +57,6 @@ pub struct Blosc {
     shuffle: c_int,
     block_bytes: usize,
     type_size: usize,
-    item_size: usize,
 }
 
 impl Blosc {
@@ -80,7 +79,6 @@ impl Blosc {
             shuffle: shuffle(configuration, type_size)?,
             block_bytes: usize::try_from(block_bytes).unwrap_or(1),
             type_size: if type_size > MAX_TYPE_SIZE { 1 } else { type_size },
-            item_size,
         })
     }
 }
@@ -221,7 +219,12 @@ impl Codec for Blosc {
         decode(encoded, Output::growing(decoded, header.decoded_bytes, header.decoded_bytes))
     }
 
-    fn block_bytes(&self, encoded: &[u8], decoded_len_bytes: usize) -> Result<Option<usize>, CodecFault> {
+    fn block_bytes(
+        &self,
+        encoded: &[u8],
+        decoded_len_bytes: usize,
+        item_size: usize,
+    ) -> Result<Option<usize>, CodecFault> {
         let header = Header::parse(encoded)?;
         if header.decoded_bytes != decoded_len_bytes {
             return Err(CodecFault::DecodedLength {
@@ -234,7 +237,7 @@ impl Codec for Blosc {
         // never set.
         let is_whole = |bytes: usize| bytes.is_multiple_of(header.type_size);
         let has_parts = header.block_bytes < header.decoded_bytes
-            && [self.item_size, header.block_bytes, header.decoded_bytes].into_iter().all(is_whole);
+            && [item_size, header.block_bytes, header.decoded_bytes].into_iter().all(is_whole);
         Ok(has_parts.then_some(header.block_bytes))
     }
 
@@ -452,7 +455,7 @@ mod tests {
                 {
                     let mut out = vec![0xaa; count * 4];
                     let found = codec.decode_part(&frame, start * 4, &mut out);
-                    if codec.block_bytes(&frame, 20_000).unwrap().is_none() && found.is_err() {
+                    if codec.block_bytes(&frame, 20_000, 4).unwrap().is_none() && found.is_err() {
                         assert!(4 % type_size != 0);
                         continue;
                     }
@@ -468,7 +471,7 @@ mod tests {
                 }
                 assert!(codec.decode_part(&frame, 19_964, &mut out).is_err());
                 assert!(codec.decode_part(&frame[..frame.len() - 1], 0, &mut out).is_err());
-                assert!(codec.block_bytes(&frame, 20_001).is_err());
+                assert!(codec.block_bytes(&frame, 20_001, 4).is_err());
             }
         }
     }
