@@ -158,9 +158,7 @@ fn index_arrays(array: &Array) -> Batch {
 
 /// Points all over the array, in no order.
 fn scattered_points(array: &Array) -> Batch {
-    let side = array.shape[0];
-    let point = |number: usize| [7919, 104_729, 1_299_709].map(|prime| number * prime / 5 % side).to_vec();
-    Batch::points(array, &(0..20_000).map(point).collect::<Vec<_>>())
+    Batch::points(array, &arrays::points(20_000, array.shape[0]))
 }
 
 /// A case: its name and what it does.

@@ -92,11 +92,8 @@ mod points {
 
     /// About four points in every chunk, in no order.
     fn batch(array: &Array) -> Batch {
-        let side = array.shape[0];
-        let count = 4 * (side / CHUNK).pow(3);
-        let point =
-            |number: usize| [7919, 104_729, 1_299_709].map(|prime| number * prime / 5 % side).to_vec();
-        Batch::points(array, &(0..count).map(point).collect::<Vec<_>>())
+        let count = 4 * array.shape.iter().map(|len| len / CHUNK).product::<usize>();
+        Batch::points(array, &super::arrays::points(count, array.shape[0]))
     }
 
     #[divan::bench(args = GRIDS)]

@@ -78,16 +78,31 @@ pub(crate) fn shards(side: usize, inner: &Arc<Chain>) -> Arc<Chain> {
     Arc::new(Chain::bind(shard).unwrap())
 }
 
-/// Elements of a cube: a ramp along every axis with noise, of which gzip and zstd keep most, like raw
-/// sensor data. Integers only, so that every machine gets the same.
-pub(crate) fn elements(side: usize) -> Vec<u16> {
+/// Numbers that look random and are everywhere the same (xorshift).
+fn random() -> impl FnMut() -> u64 {
     let mut state = 88_172_645_463_325_252_u64;
-    let mut noise = || {
+    move || {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
+        state
+    }
+}
+
+/// Points of a cube, in no order.
+pub(crate) fn points(count: usize, side: usize) -> Vec<Vec<usize>> {
+    let mut random = random();
+    (0..count).map(|_| (0..3).map(|_| usize::try_from(random() % side as u64).unwrap()).collect()).collect()
+}
+
+/// Elements of a cube: a ramp along every axis with noise, of which gzip and zstd keep most, like raw
+/// sensor data. Integers only, so that every machine gets the same.
+pub(crate) fn elements(side: usize) -> Vec<u16> {
+    let mut random = random();
+    let mut noise = || {
+        let bits = random();
         // Four uniform numbers make a bell.
-        [0, 16, 32, 48].iter().map(|shift| (state >> shift) & 0x1ff).sum::<u64>()
+        [0, 16, 32, 48].iter().map(|shift| (bits >> shift) & 0x1ff).sum::<u64>()
     };
     let mut elements = Vec::with_capacity(side * side * side);
     for x in 0..side as u64 {
