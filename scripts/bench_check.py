@@ -35,6 +35,9 @@ class Cost:
     instructions: int
     system_calls: float
 
+    def __str__(self) -> str:
+        return f"{self.instructions:,} instructions, {self.system_calls} system calls"
+
     def growth(self, before: Cost) -> float:
         """Return the greater of the two ratios to an earlier cost."""
         return max(
@@ -217,7 +220,7 @@ def main() -> None:
     complaints = [f"{case} is not in the file" for case in costs if case not in stored]
     complaints += [f"{case} is in the file, but no case any more" for case in stored if case not in cases]
     complaints += [
-        f"{case} grew by more than {100 * (MAX_GROWTH - 1):.0f} %: {stored[case]} before, {cost} now"
+        f"{case} grew by more than {100 * (MAX_GROWTH - 1):.0f} %: {stored[case]} before; {cost} now"
         for case, cost in costs.items()
         if case in stored and cost.growth(stored[case]) > MAX_GROWTH
     ]
