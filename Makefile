@@ -9,7 +9,7 @@
 #   PYTEST_ARGS             more arguments for pytest, e.g. PYTEST_ARGS="-k sharding"
 #   PYTEST_JOBS             processes that pytest uses (2)
 #   PROFILE                 cargo profile of the wheel: release, or dev for quick rebuilds
-#   FUZZ_ARGS, BENCH_ARGS, CONFORMANCE_ARGS, DEMO_ARGS
+#   FUZZ_ARGS, BENCH_ARGS, BENCH_RUST_ARGS, BENCH_CHECK_ARGS, CONFORMANCE_ARGS, DEMO_ARGS
 #   CONFORMANCE_VENV        environment for `make conformance` (.venv-newest)
 
 SHELL := bash
@@ -30,6 +30,8 @@ PYTEST_JOBS ?= 2
 PYTEST_ARGS ?=
 FUZZ_ARGS ?=
 BENCH_ARGS ?=
+BENCH_RUST_ARGS ?=
+BENCH_CHECK_ARGS ?=
 CONFORMANCE_ARGS ?=
 DEMO_ARGS ?=
 
@@ -111,6 +113,14 @@ bench: $(MAIN_VENV)/.installed $(MAIN_VENV)/.bench  ## Time us against the other
 .PHONY: bench-readme
 bench-readme:  ## Put the table of the last `make bench` into README.md
 	python3 scripts/fill_readme.py README.md build/bench/first_check.md
+
+.PHONY: bench-rust
+bench-rust: toolchain  ## Time codecs, scatter and planning without Python, beside rival libraries
+	cargo bench --locked --no-default-features --bench codecs --bench scatter --bench planning -- $(BENCH_RUST_ARGS)
+
+.PHONY: bench-check
+bench-check: toolchain  ## Instructions per chunk against benches/instructions.json, counted by valgrind
+	python3 scripts/bench_check.py $(BENCH_CHECK_ARGS)
 
 # --- checking ------------------------------------------------------------------------------------
 
