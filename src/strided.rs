@@ -22,9 +22,6 @@ use crate::plan::regions::{Extent, Region, RegionAxis};
 /// Elements along each side of a tile of a transposition: 32 × 32 × 8 bytes is 8 KiB on either side.
 const TILE: usize = 32;
 
-/// Runs up to this length are copied without calling `memcpy`.
-const SHORT_RUN_BYTES: usize = 128;
-
 /// One loop of the nest.
 #[derive(Clone, Debug)]
 struct Loop {
@@ -248,38 +245,42 @@ fn walk(loops: &[Loop], mut body: impl FnMut(isize, isize)) {
     }
 }
 
-/// Copies a run of bytes. Short ones without calling `memcpy`: the call costs as much as 32 bytes do, and rows of
-/// small chunks are no longer than that.
+/// Copies a run of bytes from every position of the loops. Short ones without calling `memcpy`: the call costs as
+/// much as 32 bytes do, and rows of small chunks are no longer than that.
 ///
 /// # Safety
-/// Both pointers are valid over `len_bytes` bytes, which do not overlap.
-#[inline]
-unsafe fn copy_run(target: *mut u8, source: *const u8, len_bytes: usize) {
+/// As [`copy`]: the offsets that the loops reach are those of runs of `len_bytes` bytes on either side.
+unsafe fn copy_runs(target: *mut u8, source: *const u8, loops: &[Loop], len_bytes: usize) {
     /// Moves one block, of a size that is known at compile time.
     #[inline]
     unsafe fn block<const N: usize>(target: *mut u8, source: *const u8) {
         // SAFETY: the caller's.
         unsafe { target.cast::<[u8; N]>().write_unaligned(source.cast::<[u8; N]>().read_unaligned()) }
     }
-    /// Moves whole blocks, then the last one again where it overlaps them.
+    /// Moves runs of at most two blocks, which may overlap.
     #[inline]
-    unsafe fn blocks<const N: usize>(target: *mut u8, source: *const u8, len_bytes: usize) {
-        for at in (0..=len_bytes - N).step_by(N) {
-            // SAFETY: `at + N <= len_bytes`.
-            unsafe { block::<N>(target.add(at), source.add(at)) };
-        }
+    unsafe fn pairs<const N: usize>(target: *mut u8, source: *const u8, loops: &[Loop], len_bytes: usize) {
         let last = len_bytes - N;
-        // SAFETY: as above.
-        unsafe { block::<N>(target.add(last), source.add(last)) };
+        walk(loops, |to, from| {
+            // SAFETY: `last + N` is the length of the run.
+            unsafe {
+                let (target, source) = (target.offset(to), source.offset(from));
+                block::<N>(target, source);
+                block::<N>(target.add(last), source.add(last));
+            }
+        });
     }
-    // SAFETY: each arm moves bytes below `len_bytes` only.
+    // SAFETY: each arm moves the bytes of runs only.
     unsafe {
         match len_bytes {
-            0..4 => (0..len_bytes).for_each(|at| target.add(at).write(source.add(at).read())),
-            4..8 => blocks::<4>(target, source, len_bytes),
-            8..16 => blocks::<8>(target, source, len_bytes),
-            16..=SHORT_RUN_BYTES => blocks::<16>(target, source, len_bytes),
-            _ => std::ptr::copy_nonoverlapping(source, target, len_bytes),
+            4..=8 => pairs::<4>(target, source, loops, len_bytes),
+            9..=16 => pairs::<8>(target, source, loops, len_bytes),
+            17..=32 => pairs::<16>(target, source, loops, len_bytes),
+            33..=64 => pairs::<32>(target, source, loops, len_bytes),
+            65..=128 => pairs::<64>(target, source, loops, len_bytes),
+            _ => walk(loops, |to, from| {
+                std::ptr::copy_nonoverlapping(source.offset(from), target.offset(to), len_bytes);
+            }),
         }
     }
 }
@@ -315,13 +316,8 @@ unsafe fn run<T: Copy>(target: *mut u8, source: *const u8, loops: &mut SmallVec<
         return;
     };
     if inner.is_strided() && inner.target_stride == size && inner.source_stride == size {
-        let len_bytes = inner.len * size_of::<T>();
-        walk(loops, |target_offset, source_offset| {
-            // SAFETY: a run of elements that lie one after the other on both sides, which do not overlap.
-            unsafe {
-                copy_run(target.offset(target_offset), source.offset(source_offset), len_bytes);
-            }
-        });
+        // SAFETY: runs of elements that lie one after the other on both sides, which do not overlap.
+        unsafe { copy_runs(target, source, loops, inner.len * size_of::<T>()) };
     } else if inner.is_strided() && inner.target_stride == size && inner.source_stride == 0 {
         walk(loops, |target_offset, source_offset| {
             // SAFETY: one element repeated over a run of elements.
@@ -398,12 +394,8 @@ unsafe fn run_sized(target: *mut u8, source: *const u8, loops: &[Loop], item_siz
         }
         _ => (loops, item_size),
     };
-    walk(outer, |target_offset, source_offset| {
-        // SAFETY: one element, or a run of them that is contiguous on both sides.
-        unsafe {
-            copy_run(target.offset(target_offset), source.offset(source_offset), run_bytes);
-        }
-    });
+    // SAFETY: one element, or a run of them that is contiguous on both sides.
+    unsafe { copy_runs(target, source, outer, run_bytes) };
 }
 
 #[cfg(test)]

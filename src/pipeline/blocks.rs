@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 use crate::codec::Scratch;
 use crate::codec::chain::Chain;
@@ -14,8 +13,7 @@ use crate::plan::Region;
 use crate::schedule::Work;
 use crate::store::ByteSource;
 
-/// Less than this is decoded by one thread: about 50 µs.
-const MIN_SHARED_BYTES: usize = 256 << 10;
+use super::parts;
 
 /// An encoded chunk as its decoded bytes, of which parts can be read.
 pub(super) struct Blocks<'a> {
@@ -54,16 +52,11 @@ impl<'a> Blocks<'a> {
         work: Work<'_>,
         scratch: &mut Scratch,
     ) -> Result<bool, Error> {
-        let count = decoded.len().div_ceil(self.block_bytes);
-        if work.workers.is_none() || work.lanes < 2 || count < 2 || decoded.len() < MIN_SHARED_BYTES {
+        if !parts::are_worth_it(decoded.len(), work) {
             return Ok(false);
         }
-        // A few parts for every lane, so that none waits long for the last one.
-        let part_bytes = self.block_bytes * count.div_ceil(work.lanes * 4);
-        let parts: Vec<Mutex<&mut [u8]>> = decoded.chunks_mut(part_bytes).map(Mutex::new).collect();
-        work.for_each(parts.len(), scratch, |at, _, _| {
-            let mut part = parts[at].lock().unwrap_or_else(PoisonError::into_inner);
-            self.decode_part(at * part_bytes, &mut part)
+        parts::fill(decoded, self.block_bytes, work, scratch, |first_byte, part| {
+            self.decode_part(first_byte, part)
         })?;
         Ok(true)
     }

@@ -14,7 +14,7 @@ use crate::schedule::Work;
 use crate::store::ByteSource;
 
 use super::blocks::Blocks;
-use super::{Destination, ObjectSink, ObjectSource, Origin, rows, shard};
+use super::{Destination, ObjectSink, ObjectSource, Origin, parts, rows, shard};
 
 /// Reads the selected elements of a stored chunk to their destination.
 ///
@@ -39,7 +39,7 @@ pub fn read_chunk(
             read_objects(chain, kind, source, selection, (sink, &region), key, scratch)
         }
         (Destination::Elements(place), None) if chain.is_plain() => {
-            read_plain(chain, source, selection, &place, key, scratch)
+            read_plain(chain, source, selection, &place, key, work, scratch)
         }
         (Destination::Elements(place), None) => {
             read_encoded(chain, source, selection, &place, key, work, scratch)
@@ -69,6 +69,7 @@ fn read_plain(
     selection: &Selection,
     place: &Place<'_>,
     key: &str,
+    work: Work<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     let len_bytes = chain.len_bytes();
@@ -77,13 +78,9 @@ fn read_plain(
         return Err(chain.length_fault(actual).at(key));
     }
     if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, place)) {
-        return source.read_into(0..len_bytes as u64, target);
+        return parts::read_into(source, 0..len_bytes as u64, target, work, scratch);
     }
-    let region = selection.project(chain.strides());
-    let mut buffer = scratch.take_empty();
-    let result = rows::read(source, &region, place, &mut buffer);
-    scratch.put(buffer);
-    result
+    rows::read(source, &selection.project(chain.strides()), place, work, scratch)
 }
 
 fn read_encoded(
@@ -96,7 +93,7 @@ fn read_encoded(
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     let mut stored = scratch.take_empty();
-    let result = source.read(0..source.len_bytes(), &mut stored).and_then(|encoded| {
+    let result = parts::read_all(source, &mut stored, work, scratch).and_then(|encoded| {
         let blocks = Blocks::of(chain, &encoded, key)?;
         let decode = |decoded: &mut [u8], scratch: &mut Scratch| match &blocks {
             Some(blocks) if blocks.decode_shared(decoded, work, scratch)? => Ok(()),
@@ -107,10 +104,7 @@ fn read_encoded(
         }
         let region = selection.project(chain.strides());
         if let Some(blocks) = blocks.as_ref().filter(|blocks| blocks.are_spared(&region, place.item_size())) {
-            let mut buffer = scratch.take_empty();
-            let result = rows::read(blocks, &region, place, &mut buffer);
-            scratch.put(buffer);
-            return result;
+            return rows::read(blocks, &region, place, work, scratch);
         }
         let mut decoded = take_chunk(chain, Direction::Decode, key, scratch)?;
         let result = decode(&mut decoded, scratch).and_then(|()| Ok(place.scatter(&decoded, &region)?));

@@ -4,6 +4,7 @@
 
 mod blocks;
 pub mod chunk;
+mod parts;
 pub mod read;
 mod rows;
 pub mod shard;
