@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
 from zarr.core.config import config as zarr_config
-from zarr.storage import MemoryStore
+from zarr.storage import MemoryStore, WrapperStore
 
 import wazarr
 from tests.pipelines import ZARR_VERSION
@@ -24,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "codec_pipeline.validate_checksums": True,
     "codec_pipeline.strict": False,
     "wazarr.store_concurrency": None,
+    "wazarr.bytes_in_flight": 256 * 1024 * 1024,
     "wazarr.variable_length_limit": 512 * 1024 * 1024,
     "wazarr.allow_unsafe_pickle_decode": False,
 }
@@ -38,7 +41,7 @@ def test_defaults() -> None:
     assert config.DEFAULTS == DEFAULTS
     for key, default in DEFAULTS.items():
         assert config.get(key) == default, key
-    assert config.limits() == (CPUS, CPUS)
+    assert config.limits() == (CPUS, CPUS, 256 << 20)
     assert config.store_concurrency() == 64
     assert not config.allows_pickle()
 
@@ -87,7 +90,7 @@ def test_limits(
         "codec_pipeline.chunk_concurrent_minimum": minimum,
     }
     with zarr_config.set({key: value for key, value in keys.items() if value is not MISSING}):
-        assert config.limits() == (expected_threads, chunks)
+        assert config.limits() == (expected_threads, chunks, 256 << 20)
 
 
 # wazarr.store_concurrency, async.concurrency: then requests in flight.
@@ -120,7 +123,7 @@ def test_nonsense_is_reported_and_ignored(value: Any) -> None:
         zarr_config.set({"threading.max_workers": value}),
         pytest.warns(UserWarning, match=r"threading\.max_workers"),
     ):
-        assert config.limits() == (CPUS, CPUS)
+        assert config.limits() == (CPUS, CPUS, 256 << 20)
 
 
 PICKLE_KEY = (
@@ -169,3 +172,28 @@ def test_the_variable_length_limit_names_itself(subject_pipeline: str) -> None:
     ):
         array[:]
     assert array[3] == "x" * 1000
+
+
+@pytest.mark.parametrize("store", ["memory", "python"])
+@pytest.mark.parametrize(("allowed", "most"), [(1, 1), (4 * 2048, 2), (1 << 30, 16)])
+async def test_the_bytes_in_flight_are_bounded(store: str, allowed: int, most: int) -> None:
+    in_flight = most_seen = 0
+
+    class Slow(WrapperStore[MemoryStore]):
+        async def get(self, *arguments: Any, **keywords: Any) -> Any:
+            nonlocal in_flight, most_seen
+            in_flight += 1
+            most_seen = max(most_seen, in_flight)
+            await asyncio.sleep(0.002)
+            in_flight -= 1
+            return await super().get(*arguments, **keywords)
+
+    values = np.arange(16 * 1024, dtype="u2")
+    with wazarr.enabled(wazarr__bytes_in_flight=allowed):
+        at: Any = MemoryStore() if store == "memory" else Slow(MemoryStore())
+        array = await zarr.api.asynchronous.create_array(at, shape=values.shape, chunks=(1024,), dtype="u2")
+        await array.setitem(slice(None), values)
+        most_seen = 0
+        assert np.array_equal(np.asarray(await array.getitem(slice(None))), values)
+        # A chunk of 2 KiB counts twice: as stored and as decoded.
+        assert most_seen == (most if store == "python" else 0)

@@ -199,7 +199,7 @@ def plan_read(
     store: object | None,
     path_type: type,
     kind: tuple[str, Any] | None,
-    limits: tuple[int, int],
+    limits: tuple[int, int, int],
 ) -> ReadJob | None:
     """Plan a read.
 
@@ -219,8 +219,8 @@ def plan_read(
         Exact type of the byte getters, if there is a `store`.
     kind : tuple of (str, object) or None
         ``("local", root folder)``, ``("memory", dict)``, or None with `store`.
-    limits : tuple of (int, int)
-        Threads at most, and how many of them may take chunks.
+    limits : tuple of (int, int, int)
+        Threads at most, how many of them may take chunks, and bytes of chunks at the same time.
 
     Returns
     -------
@@ -238,6 +238,11 @@ def plan_read(
 @final
 class ReadJob:
     """A planned read."""
+
+    def in_flight(self, wanted: int) -> int:
+        """Return how many values Python may have in flight, of at most `wanted`: so that their bytes stay
+        below what is allowed.
+        """
 
     @property
     def is_short(self) -> bool:
@@ -360,7 +365,7 @@ def plan_write(
     kind: tuple[str, Any] | None,
     make_buffer: Callable[[NDArray[np.uint8]], object] | None,
     store_name: str | None,
-    limits: tuple[int, int],
+    limits: tuple[int, int, int],
 ) -> WriteJob | None:
     """Plan a write.
 
@@ -391,6 +396,11 @@ def plan_write(
 @final
 class WriteJob:
     """A planned write."""
+
+    def in_flight(self, wanted: int) -> int:
+        """Return how many values Python may have in flight, of at most `wanted`: so that their bytes stay
+        below what is allowed.
+        """
 
     @property
     def is_short(self) -> bool:

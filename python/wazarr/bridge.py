@@ -71,7 +71,7 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
         zarr's batch that it was planned from.
     """
     inline = job.is_short
-    limit = config.store_concurrency()
+    limit = job.in_flight(config.store_concurrency())
     # Shards that are read at the same time share what is allowed.
     share = max(1, limit // min(limit, len(batch)))
 
@@ -204,6 +204,6 @@ async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> None
     # cancelled while it waits for the locks still gets them first, and has to give them back.
     try:
         await ended(job, job.hold)
-        await for_each(len(batch), config.store_concurrency(), body)
+        await for_each(len(batch), job.in_flight(config.store_concurrency()), body)
     finally:
         job.release()

@@ -26,10 +26,11 @@ DEFAULTS: dict[str, Any] = {
     "codec_pipeline.strict": False,
     # Ours.
     "wazarr.store_concurrency": None,
+    "wazarr.bytes_in_flight": 256 << 20,
     "wazarr.variable_length_limit": 512 << 20,
     "wazarr.allow_unsafe_pickle_decode": False,
 }
-"""Our keys and their defaults. Bytes for `wazarr.variable_length_limit`, requests for
+"""Our keys and their defaults. Bytes for `wazarr.bytes_in_flight` and `wazarr.variable_length_limit`, requests for
 `wazarr.store_concurrency`, chunks for `codec_pipeline.chunk_concurrent_*`."""
 
 _STORE_CONCURRENCY = 64
@@ -93,8 +94,8 @@ def max_workers() -> int:
     return min(configured) if configured else _cpu_count()
 
 
-def limits() -> tuple[int, int]:
-    """Return the most threads there may be, and how many of them may take chunks at the same time.
+def limits() -> tuple[int, int, int]:
+    """Return the most threads there may be, how many of them may take chunks at the same time, and bytes in flight.
 
     `chunk_concurrent_maximum` of None is the number of threads, `chunk_concurrent_minimum` of None its
     default. Where the two disagree the maximum counts; what chunks leave over goes inside them.
@@ -107,7 +108,12 @@ def limits() -> tuple[int, int]:
     )
     if get("codec_pipeline.chunk_concurrent_maximum") is not None:
         lowest = min(lowest, chunks)
-    return workers, max(1, min(max(chunks, lowest), workers))
+    return workers, max(1, min(max(chunks, lowest), workers)), bytes_in_flight()
+
+
+def bytes_in_flight() -> int:
+    """Return how many bytes of chunks one request may work on at the same time; at least one chunk it does."""
+    return _count("wazarr.bytes_in_flight") or DEFAULTS["wazarr.bytes_in_flight"]
 
 
 def store_concurrency() -> int:

@@ -115,6 +115,7 @@ pub(crate) fn plan_read(
         let is_short = request.tasks().len() <= SHORT_READ_CHUNKS
             && request.cost_bytes() <= budget
             && !request.tasks().iter().any(|task| has_python(&task.chain));
+        let limits = limits.for_chunks_of(request.chunk_bytes());
         let work = Arc::new(ReadWork { request, backend, _out: out.clone().into_any().unbind() });
         Ok(Some(ReadJob { work, limits, cancel: CancelToken::default(), is_short }))
     })
@@ -126,6 +127,11 @@ impl ReadJob {
     #[getter]
     fn is_short(&self) -> bool {
         self.is_short
+    }
+
+    /// How many values Python may fetch at the same time, of at most `wanted`.
+    fn in_flight(&self, py: Python<'_>, wanted: usize) -> PyResult<usize> {
+        run::caught(py, || Ok(self.limits.in_flight(wanted, self.work.request.value_bytes())))
     }
 
     /// Number of chunks.

@@ -22,15 +22,29 @@ pub(crate) struct Limits {
     max_workers: usize,
     /// Chunks at the same time at most.
     chunk_lanes: usize,
+    /// Bytes of chunks at the same time at most, stored and decoded ones together.
+    bytes_in_flight: usize,
+}
+
+impl Limits {
+    /// How many chunks of which one takes `chunk_bytes` there may be at the same time, of at most `wanted`.
+    pub(crate) fn in_flight(&self, wanted: usize, chunk_bytes: usize) -> usize {
+        wanted.min(self.bytes_in_flight / chunk_bytes.max(1)).max(1)
+    }
+
+    /// The same limits for chunks of which one takes `chunk_bytes`.
+    pub(crate) fn for_chunks_of(self, chunk_bytes: usize) -> Self {
+        Self { chunk_lanes: self.in_flight(self.chunk_lanes, chunk_bytes), ..self }
+    }
 }
 
 impl<'py> FromPyObject<'_, 'py> for Limits {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> PyResult<Self> {
-        let (max_workers, chunk_lanes): (usize, usize) = object.extract()?;
+        let (max_workers, chunk_lanes, bytes_in_flight): (usize, usize, usize) = object.extract()?;
         let max_workers = max_workers.max(1);
-        Ok(Self { max_workers, chunk_lanes: chunk_lanes.clamp(1, max_workers) })
+        Ok(Self { max_workers, chunk_lanes: chunk_lanes.clamp(1, max_workers), bytes_in_flight })
     }
 }
 

@@ -120,6 +120,7 @@ pub(crate) fn plan_write(
         distinct.sort_unstable();
         distinct.dedup();
         let request = WriteRequest::new(tasks, source);
+        let limits = limits.for_chunks_of(request.chunk_bytes());
         let budget = if request.tasks().iter().all(|task| task.chain.is_plain()) {
             SHORT_PLAIN_WRITE_BYTES
         } else {
@@ -153,6 +154,11 @@ impl WriteJob {
     #[getter]
     fn is_short(&self) -> bool {
         self.is_short
+    }
+
+    /// How many values Python may store at the same time, of at most `wanted`.
+    fn in_flight(&self, py: Python<'_>, wanted: usize) -> PyResult<usize> {
+        run::caught(py, || Ok(self.limits.in_flight(wanted, self.work.request.chunk_bytes())))
     }
 
     /// Number of chunks.

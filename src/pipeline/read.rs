@@ -103,6 +103,23 @@ impl ReadRequest {
         self.tasks.iter().map(|task| task.chain.len_bytes()).fold(0, usize::saturating_add)
     }
 
+    /// Bytes that one chunk takes at most while it is read: stored and decoded. Of a shard that is an inner
+    /// chunk, for shards are never decoded as a whole.
+    #[must_use]
+    pub fn chunk_bytes(&self) -> usize {
+        fn bytes_of(chain: &Chain) -> usize {
+            chain.shard().map_or_else(|| chain.len_bytes().saturating_mul(2), |shard| bytes_of(shard.inner()))
+        }
+        self.tasks.iter().map(|task| bytes_of(&task.chain)).max().unwrap_or(0)
+    }
+
+    /// The same where whole values are fetched, but for shards of which a part is needed.
+    #[must_use]
+    pub fn value_bytes(&self) -> usize {
+        let whole = (0..self.tasks.len()).filter(|&index| self.partial_shard(index).is_none());
+        whole.map(|index| self.tasks[index].chain.len_bytes()).max().unwrap_or(0).saturating_mul(2)
+    }
+
     /// How far the read may spread: not at all where chunks might write the same element.
     #[must_use]
     pub fn spread<'w>(&self, work: Work<'w>) -> Work<'w> {

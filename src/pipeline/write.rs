@@ -71,6 +71,13 @@ impl WriteRequest {
         self.tasks.iter().map(|task| task.chain.len_bytes()).fold(0, usize::saturating_add)
     }
 
+    /// Bytes that one chunk takes at most while it is written: decoded and encoded.
+    #[must_use]
+    pub fn chunk_bytes(&self) -> usize {
+        let decoded = self.tasks.iter().map(|task| task.chain.len_bytes()).max();
+        decoded.unwrap_or(0).saturating_mul(2)
+    }
+
     /// Merges and encodes one chunk.
     ///
     /// # Errors
