@@ -240,8 +240,12 @@ class ReadJob:
     """A planned read."""
 
     def in_flight(self, wanted: int) -> int:
-        """Return how many values Python may have in flight, of at most `wanted`: so that their bytes stay
-        below what is allowed.
+        """Return how many values Python may have in flight for their bytes to stay below the limit.
+
+        Parameters
+        ----------
+        wanted : int
+            Never more than these; and never less than one.
         """
 
     @property
@@ -398,8 +402,12 @@ class WriteJob:
     """A planned write."""
 
     def in_flight(self, wanted: int) -> int:
-        """Return how many values Python may have in flight, of at most `wanted`: so that their bytes stay
-        below what is allowed.
+        """Return how many values Python may have in flight for their bytes to stay below the limit.
+
+        Parameters
+        ----------
+        wanted : int
+            Never more than these; and never less than one.
         """
 
     @property

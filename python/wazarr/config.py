@@ -30,8 +30,8 @@ DEFAULTS: dict[str, Any] = {
     "wazarr.variable_length_limit": 512 << 20,
     "wazarr.allow_unsafe_pickle_decode": False,
 }
-"""Our keys and their defaults. Bytes for `wazarr.bytes_in_flight` and `wazarr.variable_length_limit`, requests for
-`wazarr.store_concurrency`, chunks for `codec_pipeline.chunk_concurrent_*`."""
+"""Our keys and their defaults. Bytes for `wazarr.bytes_in_flight` and `wazarr.variable_length_limit`,
+requests for `wazarr.store_concurrency`, chunks for `codec_pipeline.chunk_concurrent_*`."""
 
 _STORE_CONCURRENCY = 64
 
@@ -95,7 +95,7 @@ def max_workers() -> int:
 
 
 def limits() -> tuple[int, int, int]:
-    """Return the most threads there may be, how many of them may take chunks at the same time, and bytes in flight.
+    """Return how many threads, chunks and bytes of chunks there may be at the same time, at most.
 
     `chunk_concurrent_maximum` of None is the number of threads, `chunk_concurrent_minimum` of None its
     default. Where the two disagree the maximum counts; what chunks leave over goes inside them.
@@ -112,7 +112,7 @@ def limits() -> tuple[int, int, int]:
 
 
 def bytes_in_flight() -> int:
-    """Return how many bytes of chunks one request may work on at the same time; at least one chunk it does."""
+    """Return how many bytes of chunks one request may work on at the same time, or else one chunk."""
     return _count("wazarr.bytes_in_flight") or DEFAULTS["wazarr.bytes_in_flight"]
 
 
