@@ -1,6 +1,6 @@
 """Put a measured table between the ``bench`` markers of a Markdown file.
 
-``fill_readme.py README.md build/bench/first_check.md``
+``fill_readme.py README.md build/bench/main.md``
 """
 
 from __future__ import annotations
