@@ -111,8 +111,9 @@ bench-plots: $(MAIN_VENV)/.bench  ## Draw the last `make bench`, as PNG and SVG
 	$(MAIN_VENV)/bin/python benches/python/plots.py $(PLOT_ARGS)
 
 .PHONY: bench-readme
-bench-readme:  ## Put the main table of the last `make bench` into README.md
-	python3 scripts/fill_readme.py README.md build/bench/main.md
+bench-readme: $(MAIN_VENV)/.bench  ## Put the main table and chart of the last `make bench` into README.md
+	$(MAIN_VENV)/bin/python benches/python/plots.py --readme docs/images
+	$(MAIN_VENV)/bin/python scripts/fill_readme.py README.md build/bench/main.md docs/images/ratios-main.png
 
 # --- checking ------------------------------------------------------------------------------------
 

@@ -157,7 +157,7 @@ def peaks(case: Case, names: list[str], rounds: int, folder: Path) -> Peak:
             row.samples[name] = [
                 (round(at - answer["begin"], 4), round((resident - answer["before_bytes"]) / MIB, 2))
                 for at, resident in answer["samples"]
-                if answer["begin"] - 0.01 <= at <= answer["end"] + 0.02
+                if answer["begin"] - 0.01 <= at <= answer["end"]
             ]
     shutil.rmtree(target)
     return row

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import math
 import os
 import platform
 import statistics
+import time
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 PACKAGES = ("zarr", "numpy", "numcodecs", "zarrs", "tensorstore", "zarrista", "wazarr")
 MISSING = "-"
+LOOK_S = 1.0
+NOTICEABLE = 0.2
+"""Processors that others may keep busy without a word."""
 
 
 def row(entries: list[str]) -> str:
@@ -63,13 +68,40 @@ def versions() -> dict[str, str]:
 
 def footer() -> str:
     """Return the last line under every table."""
-    return f"{machine()}; {', '.join(f'{name} {number}' for name, number in versions().items())}."
+    line = f"{machine()}; {', '.join(f'{name} {number}' for name, number in versions().items())}."
+    busy = processors_busy()
+    if busy > NOTICEABLE:
+        line += f" Other programs kept {busy:.1f} processors busy when the run began: times are rough."
+    return line
+
+
+@functools.cache
+def processors_busy() -> float:
+    """Return how many processors others keep busy: looked at once, when the run begins."""
+    try:
+        before = _processor_times()
+        time.sleep(LOOK_S)
+        after = _processor_times()
+    except (OSError, ValueError):
+        return 0.0
+    spent = [late - early for early, late in zip(before, after, strict=True)]
+    idle = spent[3] + spent[4]  # idle, and waiting for a disk
+    return (os.cpu_count() or 1) * (1 - idle / sum(spent)) if sum(spent) else 0.0
+
+
+def _processor_times() -> list[int]:
+    return [int(entry) for entry in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
 
 
 def write_report(folder: Path, group: str, markdown: list[str], document: dict[str, Any]) -> None:
     """Write one group's table and figures, as `GROUP.md` and `GROUP.json`."""
     folder.mkdir(parents=True, exist_ok=True)
-    described = {"group": group, "machine": machine(), "versions": versions()} | document
+    described = {
+        "group": group,
+        "machine": machine(),
+        "versions": versions(),
+        "processors_busy_before": processors_busy(),
+    } | document
     (folder / f"{group}.md").write_text("\n".join([*markdown, "", footer()]) + "\n")
     (folder / f"{group}.json").write_text(json.dumps(described, indent=1) + "\n")
 

@@ -21,7 +21,7 @@ import scaling
 from cases import further_cases, main_cases, public_cases
 from contenders import NAMES, OURS, available
 from measure import WrongAnswerError, run_case
-from report import cell_document, cell_table, write_report
+from report import NOTICEABLE, cell_document, cell_table, processors_busy, write_report
 
 if TYPE_CHECKING:
     from cases import Case
@@ -109,6 +109,8 @@ def main() -> int:
     options = parse_arguments()
     # zarr and zarrs-python warn about data types outside the specification, which some cases are about.
     warnings.simplefilter("ignore")
+    if processors_busy() > NOTICEABLE:
+        print("other programs are busy on this machine: times will be rough", file=sys.stderr)
     is_over = False
     for group in options.groups or ROUNDS:
         start = time.monotonic()
