@@ -9,7 +9,7 @@
 #   PYTEST_ARGS             more arguments for pytest, e.g. PYTEST_ARGS="-k sharding"
 #   PYTEST_JOBS             processes that pytest uses (2)
 #   PROFILE                 cargo profile of the wheel: release, or dev for quick rebuilds
-#   FUZZ_ARGS, BENCH_ARGS, BENCH_RUST_ARGS, BENCH_CHECK_ARGS, CONFORMANCE_ARGS, DEMO_ARGS
+#   FUZZ_ARGS, BENCH_ARGS, PLOT_ARGS, BENCH_RUST_ARGS, BENCH_CHECK_ARGS, CONFORMANCE_ARGS, DEMO_ARGS
 #   CONFORMANCE_VENV        environment for `make conformance` (.venv-newest)
 
 SHELL := bash
@@ -32,6 +32,7 @@ FUZZ_ARGS ?=
 BENCH_ARGS ?=
 BENCH_RUST_ARGS ?=
 BENCH_CHECK_ARGS ?=
+PLOT_ARGS ?=
 CONFORMANCE_ARGS ?=
 DEMO_ARGS ?=
 
@@ -105,14 +106,16 @@ demo: $(MAIN_VENV)/.installed  ## Read and write a real satellite image the ways
 
 .PHONY: bench
 bench: $(MAIN_VENV)/.installed $(MAIN_VENV)/.bench  ## Time us against the other pipelines, interleaved
-	mkdir -p build/bench
-	$(MAIN_VENV)/bin/python benches/python/first_check.py --json build/bench/first_check.json \
-		--markdown build/bench/first_check.md $(BENCH_ARGS)
-	$(MAIN_VENV)/bin/python benches/python/batch_overhead.py --json build/bench/batch_overhead.json
+	$(MAIN_VENV)/bin/python benches/python/suite.py $(BENCH_ARGS)
+
+.PHONY: bench-plots
+bench-plots: $(MAIN_VENV)/.bench  ## Draw the last `make bench`, as PNG and SVG
+	$(MAIN_VENV)/bin/python benches/python/plots.py $(PLOT_ARGS)
 
 .PHONY: bench-readme
-bench-readme:  ## Put the table of the last `make bench` into README.md
-	python3 scripts/fill_readme.py README.md build/bench/first_check.md
+bench-readme: $(MAIN_VENV)/.bench  ## Put the main table and chart of the last `make bench` into README.md
+	$(MAIN_VENV)/bin/python benches/python/plots.py --readme docs/images
+	$(MAIN_VENV)/bin/python scripts/fill_readme.py README.md build/bench/main.md docs/images/ratios-main.png
 
 .PHONY: bench-rust
 bench-rust: toolchain  ## Time codecs, scatter and planning without Python, beside rival libraries

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 
+import numpy as np
 import pytest
+import zarr
 from zarr.core.sync import sync
+from zarr.storage import MemoryStore
 
 from wazarr import interrupt
 
@@ -99,3 +104,20 @@ def test_a_watch_that_ended_cancels_nothing() -> None:
 async def _stopped_early(cancelled: list[float]) -> None:
     interrupt.watch(asyncio.get_running_loop(), lambda: cancelled.append(1.0))()
     await asyncio.sleep(5 * interrupt._INTERVAL_S)
+
+
+@pytest.mark.parametrize("length", [10, 1_000_000])
+def test_an_answer_is_not_kept_by_a_reference_cycle(length: int) -> None:
+    with zarr.config.set({"codec_pipeline.path": "wazarr.CodecPipeline"}):
+        array = zarr.create_array(MemoryStore(), shape=(length,), chunks=(max(length // 4, 1),), dtype="u2")
+        array[...] = np.arange(length, dtype="u2")
+        gc.collect()
+        gc.disable()
+        try:
+            alive = weakref.ref(np.asarray(array[...]))
+            deadline = time.monotonic() + 5
+            while alive() is not None and time.monotonic() < deadline:
+                time.sleep(0.01)  # the event loop may be about to let go of it
+            assert alive() is None
+        finally:
+            gc.enable()

@@ -74,14 +74,31 @@ def watch(loop: asyncio.AbstractEventLoop, cancel: Callable[[], object]) -> Call
     if caller is None:
         return lambda: None
 
-    handle: asyncio.TimerHandle
+    return _Watch(loop, caller, cancel).stop
 
-    def look() -> None:
-        nonlocal handle
-        if _is_running(*caller):
-            handle = loop.call_later(_INTERVAL_S, look)
+
+class _Watch:
+    """Looks again and again, until stopped.
+
+    A class, since a function that schedules itself is a reference cycle: through the frame of `sync` and the
+    task it would keep the answer of every request in memory until the garbage collector looks for cycles.
+    Here `stop` cuts the only one, between the watch and its timer.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, caller: tuple[int, FrameType], cancel: Callable[[], object]
+    ) -> None:
+        self._loop = loop
+        self._caller = caller
+        self._cancel = cancel
+        self._handle = loop.call_later(_INTERVAL_S, self._look)
+
+    def _look(self) -> None:
+        if _is_running(*self._caller):
+            self._handle = self._loop.call_later(_INTERVAL_S, self._look)
         else:
-            cancel()
+            self._cancel()
 
-    handle = loop.call_later(_INTERVAL_S, look)
-    return lambda: handle.cancel()
+    def stop(self) -> None:
+        """End the watch; the timer forgets it."""
+        self._handle.cancel()
