@@ -229,7 +229,8 @@ class ZarristaArray:
             raise CannotError(f"no selection by {selection.kind}")
         numbered = _numbered_axes(selection)
         data: Any = np.expand_dims(np.ascontiguousarray(values), numbered)
-        if data.dtype.kind in "cMS" or not data.dtype.isnative:
+        data = data.astype(data.dtype.newbyteorder("="), copy=False)
+        if data.dtype.kind in "cMS":
             data = memoryview(data.ravel().view(np.uint8))
         self.array.store_array_subset(selection.index, data)
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from cases import Case
     from measure import Cell
 
-ROUNDS = {"main": 9, "further": 5, "public": 5, "memory": 3, "manners": 5, "scaling": 3}
+ROUNDS = {"main": 9, "further": 4, "public": 4, "memory": 2, "manners": 3, "scaling": 2}
 QUICK_ROUNDS = {"main": 3, "further": 2, "public": 2, "memory": 1, "manners": 2, "scaling": 1}
 
 
@@ -37,7 +37,7 @@ def parse_arguments() -> argparse.Namespace:
         description=(__doc__ or "").partition("\n")[0], formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(ROUNDS)} (all)")
-    parser.add_argument("--rounds", type=int, help="turns of each contender (by group: 3 to 9)")
+    parser.add_argument("--rounds", type=int, help="turns of each contender (by group: 2 to 9)")
     parser.add_argument("--quick", action="store_true", help="few rounds and small arrays: a rough look")
     parser.add_argument("--full", action="store_true", help="the slow ones too: 4 GiB, 10⁶ chunks, 1024³")
     parser.add_argument("--only", metavar="TEXT", help="cases whose name contains TEXT")
