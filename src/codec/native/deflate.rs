@@ -18,7 +18,8 @@
 //!
 //! No engine serves level 1 alone: `miniz_oxide` is twice as fast on noise and a third larger on smooth
 //! data, libdeflate's level 1 is nearly twice zlib's size on a ramp of integers, and its level 2 is slow.
-//! There the engine is chosen per chunk, by encoding a small sample with all three.
+//! There the engine is chosen per chunk, by encoding a small sample: with `miniz_oxide`, and where that does not
+//! settle it (the sample hardly shrinks: noise) with the other two.
 #![expect(unsafe_code, reason = "wraps libdeflate, whose safe crate does not say how much input was used")]
 
 use std::mem::MaybeUninit;
@@ -36,10 +37,16 @@ use crate::codec::{CodecFault, Scratch};
 
 /// Highest libdeflate level that is used here.
 const HIGHEST_ENGINE_LEVEL: usize = 8;
-/// How much of a chunk is encoded to choose the engine of level 1.
+/// How much of a chunk is encoded at most to choose the engine of level 1, and at least.
 const SAMPLE_BYTES: usize = 16 << 10;
-/// From this length on the sample costs little (about 4 % at 1 MiB, 16 % here) beside what it saves.
-const SAMPLED_FROM_BYTES: usize = 256 << 10;
+const SMALLEST_SAMPLE_BYTES: usize = 2 << 10;
+/// Share of a chunk that the sample takes, between these.
+const SAMPLE_DIVISOR: usize = 16;
+/// From this length on a first sample is taken.
+const SAMPLED_FROM_BYTES: usize = 8 << 10;
+/// From this length on samples with all engines cost little (about 4 % at 1 MiB, 16 % here) beside what they
+/// save.
+const SAMPLED_WITH_ALL_FROM_BYTES: usize = 256 << 10;
 /// Most that an engine's sample may exceed the smallest, in percent.
 const SAMPLE_TOLERANCE_PERCENT: usize = 103;
 /// What one block of stored bytes holds, and what it takes besides.
@@ -139,8 +146,9 @@ fn sampled_engine(decoded: &[u8], scratch: &mut Scratch) -> Result<Engine, Codec
         return Ok(DENSEST);
     }
     // The middle: a chunk's ends are more often fill values or borders.
-    let start = (decoded.len() - SAMPLE_BYTES) / 2;
-    let sample = &decoded[start..start + SAMPLE_BYTES];
+    let sample_bytes = (decoded.len() / SAMPLE_DIVISOR).clamp(SMALLEST_SAMPLE_BYTES, SAMPLE_BYTES);
+    let start = (decoded.len() - sample_bytes) / 2;
+    let sample = &decoded[start..start + sample_bytes];
     let mut encoded = scratch.take_vec();
     let mut sizes = [0; 3];
     let engines = [Engine::MinizFastest, Engine::Libdeflate(1), DENSEST];
@@ -148,12 +156,20 @@ fn sampled_engine(decoded: &[u8], scratch: &mut Scratch) -> Result<Engine, Codec
         encoded.clear();
         compress_with(engine, sample, &mut encoded, scratch)?;
         *size = encoded.len();
+        if matches!(engine, Engine::MinizFastest) {
+            // What hardly shrinks at all does not shrink more elsewhere.
+            let is_settled = encoded.len() * 8 > sample_bytes * 7;
+            if is_settled || decoded.len() < SAMPLED_WITH_ALL_FROM_BYTES {
+                scratch.put_vec(encoded);
+                return Ok(if is_settled { engine } else { DENSEST });
+            }
+        }
     }
     scratch.put_vec(encoded);
     let allowed = sizes[2] * SAMPLE_TOLERANCE_PERCENT / 100;
     // Where noise keeps matches away miniz_oxide is the fastest; where data repeats, libdeflate is, even
     // if the sizes are alike.
-    let is_noise = sizes[0] > SAMPLE_BYTES / 2;
+    let is_noise = sizes[0] > sample_bytes / 2;
     Ok(match sizes {
         [miniz, ..] if is_noise && miniz <= allowed => engines[0],
         [_, libdeflate, _] if libdeflate <= allowed => engines[1],
