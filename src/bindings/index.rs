@@ -87,10 +87,17 @@ fn read_array(array: &Bound<'_, PyUntypedArray>) -> PyResult<Item> {
 /// The elements of an integer array in C order.
 fn read_integers(array: &Bound<'_, PyAny>) -> PyResult<Vec<isize>> {
     if let Ok(native) = array.cast::<PyArrayDyn<isize>>() {
-        return Ok(native.try_readonly()?.as_array().iter().copied().collect());
+        return elements(native);
     }
     let numpy = array.py().import("numpy")?;
     let native = numpy.call_method1("asarray", (array, numpy.getattr("intp")?))?;
-    let native = native.cast::<PyArrayDyn<isize>>()?;
-    Ok(native.try_readonly()?.as_array().iter().copied().collect())
+    elements(native.cast::<PyArrayDyn<isize>>()?)
+}
+
+fn elements(array: &Bound<'_, PyArrayDyn<isize>>) -> PyResult<Vec<isize>> {
+    let array = array.try_readonly()?;
+    Ok(match array.as_slice() {
+        Ok(contiguous) => contiguous.to_vec(),
+        Err(_) => array.as_array().iter().copied().collect(),
+    })
 }

@@ -40,6 +40,16 @@ fn offsets(region: &Region) -> Vec<isize> {
     (0..flat.element_count()).map(|at| flat.base + flat.axes[0].at(at)).collect()
 }
 
+/// A Python string; Python checks the encoding itself.
+fn text(py: Python<'_>, bytes: &[u8]) -> PyResult<Py<PyAny>> {
+    // SAFETY: the pointer and the length are those of a live slice; null asks for strict errors.
+    let object = unsafe {
+        ffi::PyUnicode_DecodeUTF8(bytes.as_ptr().cast(), bytes.len().cast_signed(), std::ptr::null())
+    };
+    // SAFETY: a new reference, or null with an exception set.
+    unsafe { Bound::from_owned_ptr_or_err(py, object) }.map(Bound::unbind)
+}
+
 fn python_error(error: PyErr) -> Error {
     Error::Python(Box::new(error))
 }
@@ -61,11 +71,7 @@ impl ObjectSink for ObjectArray {
                         let bytes = elements.get(from.cast_unsigned());
                         let object: Py<PyAny> = match self.kind {
                             VlenKind::Bytes => PyBytes::new(py, bytes).into_any().unbind(),
-                            VlenKind::Utf8 => {
-                                let text = std::str::from_utf8(bytes)
-                                    .map_err(|error| Error::Internal(error.to_string()))?;
-                                PyString::new(py, text).into_any().unbind()
-                            }
+                            VlenKind::Utf8 => text(py, bytes).map_err(python_error)?,
                         };
                         last = Some((from, object.clone_ref(py)));
                         object

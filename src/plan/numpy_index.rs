@@ -227,10 +227,23 @@ fn resolve_advanced(items: &[Item], array_shape: &[usize]) -> Result<Resolved, P
                     .iter()
                     .map(|&index| checked_index(index, axis, len))
                     .collect::<Result<Vec<_>, _>>()?;
-                arrays[axis] = broadcast_values(&checked, shape, &broadcast_shape);
+                arrays[axis] = if *shape == broadcast_shape {
+                    checked
+                } else {
+                    broadcast_values(&checked, shape, &broadcast_shape)
+                };
             }
             Item::Mask { .. } | Item::Ellipsis => return Err(PlanError::Unsupported("an unexpanded index")),
         }
+    }
+    if advanced.len() == items.len() {
+        // Points: the arrays are the coordinates.
+        let coordinates = arrays.into_iter().map(Arc::from).collect();
+        return Ok(Resolved {
+            selection: Selection::Points(coordinates),
+            result_shape: broadcast_shape,
+            kept_axes: PerAxis::new(),
+        });
     }
     let slice_len = |axis: usize| slices[axis].as_ref().map_or(1, Indices::len);
     let result_shape: PerAxis<usize> = before
