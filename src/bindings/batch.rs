@@ -147,18 +147,19 @@ fn plan_box(
     let mut selection = PerAxis::with_capacity(ndim);
     let mut place = PerAxis::with_capacity(ndim);
     let mut region = Region { base: 0, axes: PerAxis::with_capacity(ndim) };
-    for axis in 0..ndim {
+    let axes = chunk_shape.iter().zip(caller.shape).zip(caller.strides).enumerate();
+    for (axis, ((&chunk_len, &out_len), &stride)) in axes {
         let chunk_entry = chunk_entries.get_borrowed_item(axis)?;
         let out_entry = out_entries.get_borrowed_item(axis)?;
         let (Ok(in_chunk), Ok(in_out)) = (chunk_entry.cast::<PySlice>(), out_entry.cast::<PySlice>()) else {
             return Ok(None);
         };
-        let in_chunk = read_slice(&in_chunk, chunk_shape[axis])?;
-        let in_out = read_slice(&in_out, caller.shape[axis])?;
+        let in_chunk = read_slice(&in_chunk, chunk_len)?;
+        let in_out = read_slice(&in_out, out_len)?;
         if in_chunk.len() != in_out.len() {
             return Ok(None);
         }
-        let (first, along) = in_out.project(caller.strides[axis]);
+        let (first, along) = in_out.project(stride);
         region.base += first;
         region.axes.push(along);
         selection.push(in_chunk);
