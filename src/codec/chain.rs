@@ -291,6 +291,33 @@ impl Chain {
         only.codec.decode_part(encoded, first_byte, decoded).map_err(|fault| step_error(only, fault))
     }
 
+    /// Room for the first `needed_bytes` of the serial buffer, if the chain has a single step that can stop
+    /// after them.
+    #[must_use]
+    pub fn prefix_room(&self, encoded: &[u8], needed_bytes: usize) -> Option<usize> {
+        let [only] = self.steps.as_slice() else { return None };
+        let slack = only.codec.prefix_slack(encoded, self.len_bytes)?;
+        Some(needed_bytes.saturating_add(slack).min(self.len_bytes))
+    }
+
+    /// Decodes at least the first `needed_bytes` of the serial buffer into `room`, which is as long as
+    /// [`Chain::prefix_room`] says.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn decode_prefix(
+        &self,
+        encoded: &[u8],
+        needed_bytes: usize,
+        room: &mut [u8],
+        scratch: &mut Scratch,
+    ) -> Result<(), StepError> {
+        let [only] = self.steps.as_slice() else { return Err(self.length_fault(encoded.len())) };
+        only.codec
+            .decode_prefix(encoded, needed_bytes, room, scratch)
+            .map_err(|fault| step_error(only, fault))
+    }
+
     /// Decodes a chunk of variable-length elements.
     ///
     /// # Errors

@@ -195,6 +195,27 @@ pub trait Codec: Send + Sync + Debug {
         Err(CodecFault::DecodedLength { expected: decoded.len(), actual: first_byte })
     }
 
+    /// How many bytes more than asked for [`Codec::decode_prefix`] needs room for; `None` where it would not
+    /// notice damage that decoding all of `encoded` would, or cannot stop early.
+    fn prefix_slack(&self, _encoded: &[u8], _decoded_len_bytes: usize) -> Option<usize> {
+        None
+    }
+
+    /// Decodes at least the first `needed_bytes` into the start of `room`, which is longer by
+    /// [`Codec::prefix_slack`] or as long as the whole.
+    ///
+    /// # Errors
+    /// Damaged data.
+    fn decode_prefix(
+        &self,
+        _encoded: &[u8],
+        needed_bytes: usize,
+        _room: &mut [u8],
+        _scratch: &mut Scratch,
+    ) -> Result<(), CodecFault> {
+        Err(CodecFault::DecodedLength { expected: needed_bytes, actual: 0 })
+    }
+
     /// Appends the encoded form of `decoded` to `encoded`.
     ///
     /// # Errors

@@ -106,6 +106,18 @@ fn read_encoded(
         if let Some(blocks) = blocks.as_ref().filter(|blocks| blocks.are_spared(&region, place.item_size())) {
             return rows::read(blocks, &region, place, work, scratch);
         }
+        if blocks.is_none()
+            && let Some((needed_bytes, room)) = prefix(chain, &encoded, &region, place.item_size())
+        {
+            let taken = scratch.take(room);
+            let mut decoded = taken.map_err(|fault| chain.fault(Direction::Decode, fault).at(key))?;
+            let result = chain
+                .decode_prefix(&encoded, needed_bytes, &mut decoded, scratch)
+                .map_err(|error| error.at(key))
+                .and_then(|()| Ok(place.scatter(&decoded, &region)?));
+            scratch.put(decoded);
+            return result;
+        }
         let mut decoded = take_chunk(chain, Direction::Decode, key, scratch)?;
         let result = decode(&mut decoded, scratch).and_then(|()| Ok(place.scatter(&decoded, &region)?));
         scratch.put(decoded);
@@ -113,6 +125,14 @@ fn read_encoded(
     });
     scratch.put(stored);
     result
+}
+
+/// Where the end of a chunk need not be decoded: how much of it is needed, and the room for that.
+fn prefix(chain: &Chain, encoded: &[u8], region: &Region, item_size: usize) -> Option<(usize, usize)> {
+    let (_, highest) = region.bounds()?;
+    let needed_bytes = highest.unsigned_abs() + item_size;
+    let room = chain.prefix_room(encoded, needed_bytes)?;
+    (room < chain.len_bytes()).then_some((needed_bytes, room))
 }
 
 /// Memory for a decoded chunk.

@@ -6,6 +6,7 @@
 #![expect(unsafe_code, reason = "tells the output how much of its memory the C library wrote")]
 
 use std::mem::MaybeUninit;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -22,6 +23,11 @@ const KEPT_CONTEXT_MAX_BYTES: usize = 64 << 20;
 /// Most output that decoding into unknown space reserves at first, per byte of input. Real data seldom
 /// compresses further; a frame that only claims so should not get the memory it claims.
 const PLAUSIBLE_RATIO: usize = 256;
+/// Where the flags of a frame lie, behind its magic number (RFC 8878, 3.1.1).
+const FRAME_DESCRIPTOR_AT: usize = 4;
+const FRAME_CHECKSUM_FLAG: u8 = 0x04;
+/// Longest contents of a block (RFC 8878, 3.1.1.2.4).
+const MAX_BLOCK_BYTES: usize = 128 << 10;
 /// `ZSTD_error_dstSize_tooSmall`, as zstd's functions return it.
 const DESTINATION_TOO_SMALL: usize = 70_usize.wrapping_neg();
 
@@ -144,6 +150,23 @@ impl Codec for Zstd {
         Self::decode(encoded, Output::growing(decoded, limit_bytes, claimed.min(plausible)), scratch)
     }
 
+    fn prefix_slack(&self, encoded: &[u8], decoded_len_bytes: usize) -> Option<usize> {
+        // Without a checksum, whose verification would be lost; of one frame, whose length is as it should be.
+        let has_checksum = encoded.get(FRAME_DESCRIPTOR_AT)? & FRAME_CHECKSUM_FLAG != 0;
+        let content_bytes = zstd_safe::get_frame_content_size(encoded).ok().flatten()?;
+        (!has_checksum && content_bytes == decoded_len_bytes as u64).then_some(MAX_BLOCK_BYTES)
+    }
+
+    fn decode_prefix(
+        &self,
+        encoded: &[u8],
+        needed_bytes: usize,
+        room: &mut [u8],
+        scratch: &mut Scratch,
+    ) -> Result<(), CodecFault> {
+        scratch.context::<PrefixDecompressor>().decode(encoded, needed_bytes, room)
+    }
+
     fn encode(&self, decoded: &[u8], encoded: &mut Vec<u8>, scratch: &mut Scratch) -> Result<(), CodecFault> {
         let slot = &mut scratch.context::<Compressor>().0;
         let context = match slot {
@@ -164,6 +187,71 @@ impl Codec for Zstd {
         }
         result
     }
+}
+
+/// A context for decoding block by block, as the library's "buffer-less" functions do: each block goes right
+/// behind the last one, so that nothing is buffered or copied, and one may stop after any of them.
+#[derive(Default)]
+struct PrefixDecompressor(Option<NonNull<zstd_sys::ZSTD_DCtx>>);
+
+// SAFETY: the context belongs to this value alone and is not bound to a thread.
+unsafe impl Send for PrefixDecompressor {}
+
+impl Drop for PrefixDecompressor {
+    fn drop(&mut self) {
+        if let Some(context) = self.0 {
+            // SAFETY: made by `ZSTD_createDCtx`, and not used afterwards.
+            unsafe { zstd_sys::ZSTD_freeDCtx(context.as_ptr()) };
+        }
+    }
+}
+
+impl PrefixDecompressor {
+    fn decode(&mut self, encoded: &[u8], needed_bytes: usize, room: &mut [u8]) -> Result<(), CodecFault> {
+        let context = if let Some(context) = self.0 {
+            context
+        } else {
+            // SAFETY: takes nothing.
+            let made = NonNull::new(unsafe { zstd_sys::ZSTD_createDCtx() });
+            *self.0.insert(made.ok_or_else(no_context)?)
+        };
+        // SAFETY: a live context, which only this call uses.
+        check(unsafe { zstd_sys::ZSTD_decompressBegin(context.as_ptr()) })?;
+        let (mut read_bytes, mut written_bytes) = (0, 0);
+        while written_bytes < needed_bytes {
+            // SAFETY: as above.
+            let input_bytes = unsafe { zstd_sys::ZSTD_nextSrcSizeToDecompress(context.as_ptr()) };
+            if input_bytes == 0 {
+                return Err(CodecFault::DecodedLength { expected: needed_bytes, actual: written_bytes });
+            }
+            let input = encoded.get(read_bytes..).and_then(|rest| rest.get(..input_bytes));
+            let input = input.ok_or_else(truncated)?;
+            let output = &mut room[written_bytes..];
+            // SAFETY: the pointers and lengths are those of live slices. What was decoded before lies right
+            // before `output`, which is what the library asks for; it looks no further back than that.
+            let decoded_bytes = check(unsafe {
+                zstd_sys::ZSTD_decompressContinue(
+                    context.as_ptr(),
+                    output.as_mut_ptr().cast(),
+                    output.len(),
+                    input.as_ptr().cast(),
+                    input.len(),
+                )
+            })?;
+            read_bytes += input_bytes;
+            written_bytes += decoded_bytes;
+        }
+        Ok(())
+    }
+}
+
+/// The library's answer, which may be an error.
+fn check(answer: usize) -> Result<usize, CodecFault> {
+    // SAFETY: takes a number.
+    if unsafe { zstd_sys::ZSTD_isError(answer) } != 0 {
+        return Err(damaged(zstd_safe::get_error_name(answer)));
+    }
+    Ok(answer)
 }
 
 fn no_context() -> CodecFault {
@@ -187,6 +275,44 @@ mod tests {
         assert_round_trips("zstd", &json!({ "level": 1, "checksum": true }), "<u2");
         assert_round_trips("zstd", &json!({}), "<u2");
         assert!(try_bind("zstd", &json!({ "level": 1.5 }), "|u1").is_err());
+    }
+
+    #[test]
+    fn prefixes_equal_the_whole() {
+        let mut state = 1_u32;
+        let noisy = |index: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            u8::try_from((index / 300 + (state >> 29)) & 0xff).unwrap()
+        };
+        let data: Vec<u8> = (0..500_000).map(noisy).collect();
+        let mut scratch = Scratch::default();
+        for level in [1, 3, 19] {
+            let codec = bound("zstd", &json!({ "level": level }), "|u1");
+            let frame = encoded("zstd", &json!({ "level": level }), &data);
+            let slack = codec.prefix_slack(&frame, data.len()).unwrap();
+            for needed in [1, 1000, 131_072, 131_073, 300_000, 499_999, 500_000] {
+                let mut room = vec![0; (needed + slack).min(data.len())];
+                codec.decode_prefix(&frame, needed, &mut room, &mut scratch).unwrap();
+                assert_eq!(room[..needed], data[..needed]);
+                for cut in [0, 3, 9, frame.len() * needed / data.len() / 2] {
+                    assert!(codec.decode_prefix(&frame[..cut], needed, &mut room, &mut scratch).is_err());
+                }
+            }
+            // Too much asked for, too little room, damage: an error or other bytes, and the context lives on.
+            let mut room = vec![0; data.len() + 1];
+            assert!(codec.decode_prefix(&frame, data.len() + 1, &mut room, &mut scratch).is_err());
+            assert!(codec.decode_prefix(&frame, 400_000, &mut room[..1000], &mut scratch).is_err());
+            let mut damaged = frame.clone();
+            for at in (0..damaged.len()).step_by(997) {
+                damaged[at] ^= 0xa5;
+                let _ = codec.decode_prefix(&damaged, 400_000, &mut room, &mut scratch);
+                damaged[at] = frame[at];
+            }
+            assert_eq!(codec.prefix_slack(&frame, data.len() - 1), None);
+        }
+        let checked = encoded("zstd", &json!({ "level": 1, "checksum": true }), &data);
+        assert_eq!(bound("zstd", &json!({}), "|u1").prefix_slack(&checked, data.len()), None);
+        assert_eq!(bound("zstd", &json!({}), "|u1").prefix_slack(b"", data.len()), None);
     }
 
     #[test]
