@@ -233,6 +233,12 @@ pub fn run_foreign<T>(body: impl FnOnce() -> T) -> T {
     answer
 }
 
+/// Runs that each lane takes where chunks have nothing to do with one another: many, so that no lane waits long
+/// for the last one.
+pub const FINE_RUNS: usize = 64;
+/// The same where neighbours are better done by one lane.
+pub const COARSE_RUNS: usize = 8;
+
 /// How a piece of work may spread.
 #[derive(Clone, Copy, Debug)]
 pub struct Work<'a> {
@@ -265,8 +271,7 @@ impl<'a> Work<'a> {
     where
         F: Fn(usize, Work<'_>, &mut Scratch) -> Result<(), Error> + Sync,
     {
-        // As few at a time as there can be without minding the counter: no lane waits long for the last one.
-        self.for_each_run(count, 64, scratch, body)
+        self.for_each_run(count, FINE_RUNS, scratch, body)
     }
 
     /// The same where neighbours are better done by one lane, as chunks that share a folder are: each lane

@@ -163,6 +163,9 @@ def test_stores(tmp_path: Path) -> None:
     assert (own.store_engine, own.requests_in_flight) == ("python", 17)
     assert own.store in own.fallbacks[0]
     assert own.store in own.holds_gil[0]
+    with zarr.config.set({"threading.max_workers": 3, "wazarr.bytes_in_flight": 1}):
+        assert wazarr.explain(make(LocalStore(tmp_path / "other"))).requests_in_flight == 1
+        assert wazarr.explain(make(Own(tmp_path / "own"), overwrite=True)).requests_in_flight == 1
 
 
 def test_variable_length() -> None:

@@ -74,7 +74,7 @@ class Explanation:
     store_engine : {"native", "python"}
         Whether the engine speaks to the store itself or through its Python methods.
     requests_in_flight : int
-        How many requests to the store there may be at the same time.
+        How many requests to the store there may be at the same time, `wazarr.bytes_in_flight` considered.
     chunks : int
         Chunks touched. A shard is one chunk.
     inner_chunks : int
@@ -87,7 +87,8 @@ class Explanation:
     bytes_selected : int or None
         What the selected elements take in memory. None for elements of variable length.
     bytes_decoded : int or None
-        What has to come out of the codecs for them. None as above.
+        What comes out of the codecs for them: less where a codec can decode a part (blosc; zstd without a
+        checksum), which only the stored chunk tells. None as above.
     bytes_encoded : int or None
         What has to be fetched for them. None where that cannot be known without reading, as with any
         compressor.
@@ -286,7 +287,7 @@ def _explain(array: AsyncArray[Any], asked: _Recorder) -> Explanation:
     try:
         require_host_memory(default_buffer_prototype())
         bound = pipeline.bound(spec)
-        touched = _survey(pipeline, bound, asked, store, place)
+        touched, in_flight = _survey(pipeline, bound, asked, store, place)
     except UnsupportedError as unsupported:
         return _explain_fallback(pipeline, spec, asked, unsupported.reason, common)
     inner_chunks, ranges, elements, decoded, encoded = touched
@@ -297,7 +298,7 @@ def _explain(array: AsyncArray[Any], asked: _Recorder) -> Explanation:
         **common,
         codecs=_engines(bound),
         store_engine="python" if place is None else "native",
-        requests_in_flight=config.store_concurrency() if place is None else config.max_workers(),
+        requests_in_flight=in_flight,
         inner_chunks=inner_chunks,
         ranges=ranges,
         elements=elements,
@@ -312,10 +313,11 @@ def _explain(array: AsyncArray[Any], asked: _Recorder) -> Explanation:
 
 def _survey(
     pipeline: CodecPipeline, bound: BoundChain, asked: _Recorder, store: object, place: tuple[str, Any] | None
-) -> tuple[int, int, int, int | None, int | None]:
-    """Plan the read and return what it touches (`_native.ReadJob.survey`)."""
+) -> tuple[tuple[int, int, int, int | None, int | None], int]:
+    """Plan the read; return what it touches (`_native.ReadJob.survey`) and the most requests in flight."""
+    allowed = config.store_concurrency() if place is None else config.max_workers()
     if not asked.batch:
-        return 0, 0, 0, 0, 0
+        return (0, 0, 0, 0, 0), allowed
     job = _native.plan_read(
         asked.batch,
         _repeated(asked.shape, np.dtype(object) if bound.is_variable else bound.dtype),
@@ -328,7 +330,7 @@ def _survey(
     )
     if job is None:
         raise InternalError("the chunks of one array are in different stores")
-    return job.survey()
+    return job.survey(), job.in_flight(allowed)
 
 
 def _explain_fallback(

@@ -129,9 +129,15 @@ impl ReadJob {
         self.is_short
     }
 
-    /// How many values Python may fetch at the same time, of at most `wanted`.
+    /// How many values may be fetched at the same time, of at most `wanted`.
     fn in_flight(&self, py: Python<'_>, wanted: usize) -> PyResult<usize> {
-        run::caught(py, || Ok(self.limits.in_flight(wanted, self.work.request.value_bytes())))
+        run::caught(py, || {
+            let chunk_bytes = match self.work.backend {
+                Backend::Fed(_) => self.work.request.value_bytes(),
+                Backend::Filesystem(_) | Backend::Memory(_) => self.work.request.chunk_bytes(),
+            };
+            Ok(self.limits.in_flight(wanted, chunk_bytes))
+        })
     }
 
     /// Number of chunks.

@@ -5,9 +5,9 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::codec::Scratch;
 use crate::codec::chain::Chain;
 use crate::codec::scratch::ScratchBuffer;
+use crate::codec::{Direction, Scratch};
 use crate::error::Error;
 use crate::plan::Region;
 use crate::schedule::Work;
@@ -78,7 +78,8 @@ impl ByteSource for Blocks<'_> {
 
     fn read<'b>(&'b self, range: Range<u64>, buffer: &'b mut ScratchBuffer) -> Result<Cow<'b, [u8]>, Error> {
         let len = in_memory(range.end - range.start)?;
-        buffer.set_len(len).map_err(|_| self.chain.length_fault(len).at(self.key))?;
+        let no_memory = |fault| self.chain.fault(Direction::Decode, fault).at(self.key);
+        buffer.set_len(len).map_err(no_memory)?;
         self.decode_part(in_memory(range.start)?, buffer)?;
         Ok(Cow::Borrowed(buffer))
     }

@@ -109,8 +109,7 @@ fn read_encoded(
         if blocks.is_none()
             && let Some((needed_bytes, room)) = prefix(chain, &encoded, &region, place.item_size())
         {
-            let taken = scratch.take(room);
-            let mut decoded = taken.map_err(|fault| chain.fault(Direction::Decode, fault).at(key))?;
+            let mut decoded = take_bytes(chain, room, Direction::Decode, key, scratch)?;
             let result = chain
                 .decode_prefix(&encoded, needed_bytes, &mut decoded, scratch)
                 .map_err(|error| error.at(key))
@@ -142,7 +141,17 @@ fn take_chunk(
     key: &str,
     scratch: &mut Scratch,
 ) -> Result<ScratchBuffer, Error> {
-    scratch.take(chain.len_bytes()).map_err(|fault| chain.fault(direction, fault).at(key))
+    take_bytes(chain, chain.len_bytes(), direction, key, scratch)
+}
+
+fn take_bytes(
+    chain: &Chain,
+    len_bytes: usize,
+    direction: Direction,
+    key: &str,
+    scratch: &mut Scratch,
+) -> Result<ScratchBuffer, Error> {
+    scratch.take(len_bytes).map_err(|fault| chain.fault(direction, fault).at(key))
 }
 
 /// The destination with its axes in stored order, if it takes the whole chunk.

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::gather::Supply;
 use crate::plan::{Region, Selection};
 use crate::scatter::ArrayMemory;
-use crate::schedule::Work;
+use crate::schedule::{COARSE_RUNS, FINE_RUNS, Work};
 use crate::store::{ByteSource, ChunkStore};
 
 use super::chunk::{Emit, WriteChunk, write_chunk};
@@ -125,7 +125,7 @@ pub fn write(
 ) -> Result<(), Error> {
     // Two lanes that make files in one folder wait for each other; with small chunks that is what counts.
     let is_small = request.tasks.first().is_some_and(|task| task.chain.len_bytes() <= SMALL_CHUNK_BYTES);
-    let runs = if is_small { 8 } else { 64 };
+    let runs = if is_small { COARSE_RUNS } else { FINE_RUNS };
     work.for_each_run(request.tasks.len(), runs, scratch, |index, work, scratch| {
         let key = store.key(index);
         COUNTERS.add_native_requests(1);
