@@ -32,8 +32,8 @@ impl ChunkStore for NoChunks {
         "c"
     }
 
-    fn open(&self, _index: usize, body: &mut Use<'_>) -> Result<(), Error> {
-        body(None)
+    fn open(&self, _index: usize, scratch: &mut Scratch, body: &mut Use<'_>) -> Result<(), Error> {
+        body(None, scratch)
     }
 
     fn put(&self, _index: usize, _encoded: Option<&[u8]>) -> Result<(), Error> {

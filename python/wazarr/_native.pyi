@@ -218,7 +218,7 @@ def plan_read(
     path_type : type
         Exact type of the byte getters, if there is a `store`.
     kind : tuple of (str, object) or None
-        ``("local", root folder)``, ``("memory", dict)``, or None with `store`.
+        As `wazarr.stores.native_place` answers; None with `store`.
     limits : tuple of (int, int, int)
         Threads at most, how many of them may take chunks, and bytes of chunks at the same time.
 
@@ -300,8 +300,8 @@ class ReadJob:
             whole chunk.
         """
 
-    def feed(self, index: int, array: _Bytes | None, notify: _Notify | None) -> None:
-        """Decode a chunk that Python fetched.
+    def feed(self, index: int, array: _Bytes | None) -> int:
+        """Have a chunk decoded that Python fetched: on the pool, or before this returns if `is_short`.
 
         Parameters
         ----------
@@ -309,8 +309,22 @@ class ReadJob:
             Position in the batch.
         array : ndarray or None
             The stored bytes; None if there are none.
-        notify : callable or None
-            With it the work is done on the pool, without it before this returns.
+
+        Returns
+        -------
+        int
+            Bytes of all chunks that were fed and are not decoded yet, and one more for each.
+        """
+
+    def wait(self, weight: int, notify: _Notify) -> None:
+        """Have `notify` called once at most `weight` (as `feed` counts) is left, or a chunk failed.
+
+        Parameters
+        ----------
+        weight : int
+            With 0 nothing touches the output any more when `notify` is called.
+        notify : callable
+            Gets None, or the exception of the first chunk that failed, unless another `wait` had it.
         """
 
     def shard_ranges(self, index: int, array: _Bytes) -> tuple[ShardIndex, list[tuple[int, int]]]:
@@ -335,9 +349,8 @@ class ReadJob:
         index: int,
         shard_index: ShardIndex,
         parts: Sequence[tuple[int, _Bytes]],
-        notify: _Notify | None,
-    ) -> None:
-        """Decode the inner chunks that are needed of a shard.
+    ) -> int:
+        """Have the inner chunks decoded that are needed of a shard.
 
         Parameters
         ----------
@@ -348,8 +361,11 @@ class ReadJob:
         parts : sequence of (int, ndarray)
             Offset of the first byte within the shard, and the bytes. Together they hold all ranges, each
             of them in one part.
-        notify : callable or None
-            As in `feed`.
+
+        Returns
+        -------
+        int
+            As `feed`.
         """
 
 @final

@@ -8,6 +8,7 @@ inside a chunk; what to fetch of a shard the native side says.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read", "write"]
 
+_SHARE_THAT_MAY_WAIT = 4
+"""Of the bytes in flight this part may have arrived and wait for the decoders; then fetching pauses."""
 _DEFAULT_MAX_GAP_BYTES = 1 << 20
 _DEFAULT_MAX_BYTES = 16 << 20
 
@@ -70,49 +73,53 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
     batch : sequence of tuple
         zarr's batch that it was planned from.
     """
-    inline = job.is_short
     limit = job.in_flight(config.store_concurrency())
     # Shards that are read at the same time share what is allowed.
     share = max(1, limit // min(limit, len(batch)))
+    most = config.bytes_in_flight() // _SHARE_THAT_MAY_WAIT
 
     async def body(index: int) -> None:
         getter, spec = batch[index][:2]
         part = job.partial_shard(index) if isinstance(getter, StorePath) else None
-        if part is not None:
-            await _read_part_of_shard(job, index, getter, spec, part, share)
-            return
-        buffer = await getter.get(prototype=spec.prototype)
-        array = None if buffer is None else buffer.as_numpy_array()
-        if inline:
-            job.feed(index, array, None)
+        if part is None:
+            buffer = await getter.get(prototype=spec.prototype)
+            left = job.feed(index, None if buffer is None else buffer.as_numpy_array())
         else:
-            await ended(job, lambda notify: job.feed(index, array, notify))
+            left = await _feed_part_of_shard(job, index, getter, spec, part, share)
+        if left > most:
+            await ended(job, lambda notify: job.wait(most // 2, notify))
 
-    await for_each(len(batch), limit, body)
+    try:
+        await for_each(len(batch), limit, body)
+    except BaseException:
+        job.cancel()
+        # Nothing may touch the caller's array any more; how that ends is nobody's news.
+        with contextlib.suppress(Exception):
+            await ended(job, lambda notify: job.wait(0, notify))
+        raise
+    await ended(job, lambda notify: job.wait(0, notify))
 
 
-async def _read_part_of_shard(
+async def _feed_part_of_shard(
     job: _native.ReadJob, index: int, getter: Any, spec: Any, part: tuple[str, int], limit: int
-) -> None:
+) -> int:
     """Fetch a shard's index, then the inner chunks that are needed, neighbours in one request.
 
-    At most `limit` requests are in flight at the same time.
+    At most `limit` requests are in flight at the same time. Answers what `feed` answers.
     """
     location, index_len = part
     request = RangeByteRequest(0, index_len) if location == "start" else SuffixByteRequest(index_len)
     buffer = await getter.get(prototype=spec.prototype, byte_range=request)
     if buffer is None:
-        job.feed(index, None, None)
-        return
+        return job.feed(index, None)
     max_gap = getattr(spec.config, "sharding_coalesce_max_gap_bytes", _DEFAULT_MAX_GAP_BYTES)
     max_bytes = getattr(spec.config, "sharding_coalesce_max_bytes", _DEFAULT_MAX_BYTES)
     shard_index, ranges = job.shard_ranges(index, buffer.as_numpy_array())
     parts = await _fetch_ranges(getter, spec, ranges, max_gap, max_bytes, limit)
     if parts is None:
         # Deleted between the two requests: as zarr-python has it, the shard is missing.
-        job.feed(index, None, None)
-        return
-    await ended(job, lambda notify: job.feed_parts(index, shard_index, parts, notify))
+        return job.feed(index, None)
+    return job.feed_parts(index, shard_index, parts)
 
 
 async def _fetch_ranges(

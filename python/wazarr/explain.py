@@ -272,7 +272,7 @@ class _Recording(AsyncArray[Any]):
 
 def _explain(array: AsyncArray[Any], asked: _Recorder) -> Explanation:
     store = array.store_path.store
-    place = stores.native_place(store)
+    place = stores.native_place(store, array.store_path.path)
     # A pipeline of its own: chains bound to the recording's prototype must not stay in the array's.
     pipeline = CodecPipeline.from_codecs(_codecs(array))
     batch = asked.batch
@@ -400,7 +400,7 @@ def _holders(bound: BoundChain, place: tuple[str, Any] | None, store: object) ->
             yield f"codec {name!r}: each call of its Python class, which runs for every chunk or inner chunk"
     if place is None:
         yield f"store {stores.describe(store)}: its Python methods, which bring the bytes"
-    elif place[0] == "memory":
+    elif place[0] in {"memory", "memory files", "zip"}:
         yield f"store {stores.describe(store)}: one look into its dict per chunk, before the rest"
     if bound.is_variable:
         yield "elements of variable length: made into Python objects, chunk by chunk"

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
 
-    from wazarr.requests import Batch, Place
+    from wazarr.requests import Batch
+    from wazarr.stores import Place
 
 __all__ = ["CodecPipeline"]
 
@@ -394,7 +395,7 @@ async def _open_store(batch: Batch) -> tuple[Any, Place | None]:
     if type(getter) is not stores.StorePath:
         return None, None
     store = getter.store
-    place = stores.native_place(store)
+    place = stores.native_place(store, getter.path)
     if place is not None and not store._is_open:
         await store._ensure_open()
     return store, place

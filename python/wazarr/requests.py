@@ -21,14 +21,12 @@ if TYPE_CHECKING:
     from zarr.core.buffer import BufferPrototype, NDBuffer
 
     from wazarr.pipeline import CodecPipeline
+    from wazarr.stores import Place
 
-__all__ = ["Batch", "Place", "ReadTarget", "WriteOrigin"]
+__all__ = ["Batch", "ReadTarget", "WriteOrigin"]
 
 Batch = list[tuple[Any, ...]]
 """zarr's `(byte getter, chunk spec, chunk selection, out selection, is complete)`."""
-
-Place = tuple[str, Any]
-"""Kind of a native store, and where its values are."""
 
 _Job = TypeVar("_Job")
 

@@ -1,51 +1,135 @@
 """Which stores the native engine speaks to itself.
 
 Only a store of exactly a known class, with nothing overridden: a subclass or a patched object keeps its
-own methods, and is read through them (`wazarr.bridge`).
+own methods, and is read through them (`wazarr.bridge`). Packages that a store comes from (fsspec, obstore)
+are never imported here: who has such a store has imported its package.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
-from zarr.storage import LocalStore, MemoryStore, StorePath
+from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, StorePath, ZipStore
+from zarr.storage._fsspec import ALLOWED_EXCEPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zarr.abc.store import Store
 
-__all__ = ["StorePath", "describe", "name_of", "native_place", "ranges_of", "reason"]
+__all__ = ["Place", "StorePath", "describe", "name_of", "native_place", "ranges_of", "reason"]
+
+Place = tuple[str, Any]
+"""Kind of a native store, and where its values are."""
 
 _METHODS = frozenset(
     {"get", "set", "delete", "get_sync", "set_sync", "delete_sync", "get_partial_values", "get_ranges"}
 )
 
 
-def native_place(store: Store) -> tuple[str, Any] | None:
+def native_place(store: Store, path: str = "") -> Place | None:
     """Return the kind of native store and where its values are, or None.
 
     Parameters
     ----------
     store : Store
         Any zarr store.
+    path : str, optional
+        Key of some value in it: some stores write certain characters in their own way, and are then left
+        to Python.
 
     Returns
     -------
     tuple of (str, object) or None
-        ``("local", root folder)`` or ``("memory", dict)``.
+        ``("local", root folder)``, ``("memory", dict)``, ``("zip", open ZipFile)`` or
+        ``("memory files", (dict, root, function that puts a value))``.
     """
-    cls = type(store)
-    if cls is LocalStore:
-        if _METHODS.isdisjoint(store.__dict__):
-            return "local", store.root  # type: ignore[attr-defined]
-    elif cls is MemoryStore and _METHODS.isdisjoint(store.__dict__):
-        return "memory", store._store_dict  # type: ignore[attr-defined]
+    find = _FINDERS.get(type(store))
+    if find is None or not _METHODS.isdisjoint(store.__dict__):
+        return None
+    return find(store, path)
+
+
+def _local_place(store: Any, _path: str) -> Place:
+    return "local", store.root
+
+
+def _memory_place(store: Any, _path: str) -> Place:
+    return "memory", store._store_dict
+
+
+def _zip_place(store: Any, _path: str) -> Place | None:
+    # One that may grow stays with Python, and so does a file object, which may be anything.
+    if not (store.read_only and store._zmode == "r" and store.path is not None):
+        return None
+    if not store._is_open:
+        with store._lock:
+            if not store._is_open:
+                store._sync_open()
+    return "zip", store._zf
+
+
+def _fsspec_place(store: Any, _path: str) -> Place | None:
+    if store.allowed_exceptions != ALLOWED_EXCEPTIONS:
+        return None
+    filesystem = store.fs
+    if type(filesystem).__module__ == "fsspec.implementations.asyn_wrapper":
+        filesystem = filesystem.sync_fs
+    cls = type(filesystem)
+    if not _METHODS_OF_FILESYSTEMS.isdisjoint(filesystem.__dict__):
+        return None
+    kind = cls.__module__, cls.__qualname__
+    if kind == ("fsspec.implementations.local", "LocalFileSystem"):
+        # Without `auto_mkdir` it refuses to write where there is no folder yet.
+        if filesystem.auto_mkdir or store.read_only:
+            return "local", filesystem._strip_protocol(store.path) or "/"
+    elif kind == ("fsspec.implementations.memory", "MemoryFileSystem"):
+        return "memory files", (filesystem.store, filesystem._strip_protocol(store.path), _put_file(filesystem))
     return None
 
 
-def name_of(store: object, place: tuple[str, Any] | None) -> str:
+_METHODS_OF_FILESYSTEMS = frozenset({"cat_file", "pipe_file", "_cat_file", "_pipe_file", "_rm", "rm", "open"})
+
+
+def _put_file(filesystem: Any) -> Callable[[str, bytes | None], None]:
+    """Return a function that stores a value in an fsspec filesystem, or removes it."""
+
+    def put(path: str, value: bytes | None) -> None:
+        if value is not None:
+            filesystem.pipe_file(path, value)
+        elif filesystem.exists(path):
+            filesystem.rm(path)
+
+    return put
+
+
+# obstore's own way to write other characters into file names is left to obstore.
+_PLAIN_KEY = re.compile(r"(?:[A-Za-z0-9_\-=+,@]|\.(?!\.?(?:/|$)))+(?:/(?:[A-Za-z0-9_\-=+,@]|\.(?!\.?(?:/|$)))+)*")
+
+
+def _object_place(store: Any, path: str) -> Place | None:
+    backend = store.store
+    cls = type(backend)
+    if cls.__qualname__ == "LocalStore" and cls.__module__ in {"obstore.store", "builtins"}:
+        root = backend.prefix
+        cleans_up = backend.__getnewargs_ex__()[1].get("automatic_cleanup", False)
+        if root is not None and _PLAIN_KEY.fullmatch(path) and (store.read_only or not cleans_up):
+            return "local", root
+    return None
+
+
+_FINDERS: dict[type, Callable[[Any, str], Place | None]] = {
+    LocalStore: _local_place,
+    MemoryStore: _memory_place,
+    ZipStore: _zip_place,
+    FsspecStore: _fsspec_place,
+    ObjectStore: _object_place,
+}
+
+
+def name_of(store: object, place: Place | None) -> str:
     """Return what to put before a chunk's key so that the same chunk has the same name everywhere.
 
     Chunk locks go by it. Two stores on one folder, or on folders inside one another, agree.
@@ -53,7 +137,12 @@ def name_of(store: object, place: tuple[str, Any] | None) -> str:
     if place is None:
         return f"object {id(store)}"
     kind, where = place
-    return os.path.abspath(where) if kind == "local" else f"{kind} {id(where)}"  # noqa: PTH100 - Path.resolve touches the disk
+    if kind == "local":
+        return os.path.abspath(where)  # noqa: PTH100 - Path.resolve touches the disk
+    if kind == "memory files":
+        files, root, _ = where
+        return f"{kind} {id(files)}{root}"
+    return f"{kind} {id(where)}"
 
 
 def describe(store: object) -> str:

@@ -9,6 +9,7 @@ mod backend;
 mod batch;
 mod chain;
 mod errors;
+mod feeding;
 mod index;
 mod memory;
 mod objects;

@@ -12,19 +12,20 @@ use super::backend::{Backend, Held};
 use super::batch::{Caller, Flow, read_batch};
 use super::chain::has_python;
 use super::errors;
+use super::feeding::Feeding;
 use super::memory;
 use super::objects::ObjectArray;
 use super::run::{self, Limits};
+use crate::codec::Scratch;
 use crate::codec::sharding::{IndexLocation, ShardIndex};
 use crate::counters::COUNTERS;
 use crate::error::Error;
 use crate::pipeline::read::{self, ReadRequest, ReadTarget, ReadTask, Segments};
-use crate::pipeline::survey::{Fetch, Survey};
+use crate::pipeline::survey::Survey;
 use crate::plan::DisjointRegions;
 use crate::scatter::Output;
-use crate::schedule::CancelToken;
-use crate::store::InMemory;
-use crate::store::filesystem::REQUEST_COST_BYTES;
+use crate::schedule::{CancelToken, Work};
+use crate::store::{ByteSource, InMemory};
 
 /// A planned read.
 #[pyclass(module = "wazarr._native", frozen)]
@@ -39,6 +40,7 @@ pub(crate) struct ReadJob {
 struct ReadWork {
     request: ReadRequest,
     backend: Backend,
+    feeding: Feeding,
     /// The output array, alive as long as somebody may write to it.
     _out: Py<PyAny>,
 }
@@ -106,7 +108,7 @@ pub(crate) fn plan_read(
         };
         let request = ReadRequest::new(tasks, target).map_err(|error| errors::to_python(py, error))?;
         let kind = kind.as_ref().map(|(name, place)| (name.as_str(), place.clone()));
-        let backend = Backend::new(kind, keys, None)?;
+        let Some(backend) = Backend::new(kind, keys, None)? else { return Ok(None) };
         let budget = if request.tasks().iter().all(|task| task.chain.is_plain()) {
             SHORT_PLAIN_READ_BYTES
         } else {
@@ -116,7 +118,8 @@ pub(crate) fn plan_read(
             && request.cost_bytes() <= budget
             && !request.tasks().iter().any(|task| has_python(&task.chain));
         let limits = limits.for_chunks_of(request.chunk_bytes());
-        let work = Arc::new(ReadWork { request, backend, _out: out.clone().into_any().unbind() });
+        let feeding = Feeding::default();
+        let work = Arc::new(ReadWork { request, backend, feeding, _out: out.clone().into_any().unbind() });
         Ok(Some(ReadJob { work, limits, cancel: CancelToken::default(), is_short }))
     })
 }
@@ -134,7 +137,7 @@ impl ReadJob {
         run::caught(py, || {
             let chunk_bytes = match self.work.backend {
                 Backend::Fed(_) => self.work.request.value_bytes(),
-                Backend::Filesystem(_) | Backend::Memory(_) => self.work.request.chunk_bytes(),
+                _ => self.work.request.chunk_bytes(),
             };
             Ok(self.limits.in_flight(wanted, chunk_bytes))
         })
@@ -147,11 +150,7 @@ impl ReadJob {
 
     /// What the read would touch: inner chunks, ranges, elements, bytes decoded, bytes to fetch.
     fn survey(&self, py: Python<'_>) -> (usize, usize, usize, Option<usize>, Option<usize>) {
-        let fetch = match self.work.backend {
-            Backend::Fed(_) => Fetch::Values,
-            Backend::Filesystem(_) => Fetch::Parts { request_cost_bytes: Some(REQUEST_COST_BYTES) },
-            Backend::Memory(_) => Fetch::Parts { request_cost_bytes: None },
-        };
+        let fetch = self.work.backend.fetch();
         let survey = py.detach(|| Survey::of(&self.work.request, fetch));
         (
             survey.inner_chunks,
@@ -222,22 +221,18 @@ impl ReadJob {
         })
     }
 
-    /// Decodes chunk `index` from `array` (`None`: missing). With `notify` on the pool, else here.
-    #[pyo3(signature = (index, array, notify))]
-    fn feed(
-        &self,
-        py: Python<'_>,
-        index: usize,
-        array: Option<&Bound<'_, PyAny>>,
-        notify: Option<Py<PyAny>>,
-    ) -> PyResult<()> {
+    /// Decodes chunk `index` from `array` (`None`: missing): on the pool, unless the job is short. Answers how
+    /// much waits or is being decoded; [`ReadJob::wait`] tells when that is less.
+    #[pyo3(signature = (index, array))]
+    fn feed(&self, py: Python<'_>, index: usize, array: Option<&Bound<'_, PyAny>>) -> PyResult<usize> {
         run::caught(py, || {
             COUNTERS.add_python_request();
             let held = array.map(Held::new).transpose()?;
+            let held_bytes = held.as_ref().map_or(0, |held| held.as_slice().len());
             let work = Arc::clone(&self.work);
-            self.dispatch(py, notify, move |spread, scratch| {
+            self.dispatch(py, held_bytes, move |spread, scratch| {
                 let source = held.as_ref().map(|held| InMemory(held.as_slice()));
-                let source = source.as_ref().map(|bytes| bytes as &dyn crate::store::ByteSource);
+                let source = source.as_ref().map(|bytes| bytes as &dyn ByteSource);
                 work.request.read_one(
                     index,
                     source,
@@ -247,6 +242,12 @@ impl ReadJob {
                 )
             })
         })
+    }
+
+    /// Calls `notify` once no more than `weight` of what was fed is left, or a chunk failed: with `None` or
+    /// that chunk's exception. With 0 only when all is over, and nothing touches the output any more.
+    fn wait(&self, weight: usize, notify: Py<PyAny>) {
+        self.work.feeding.wait(weight, notify);
     }
 
     /// Decodes the index of shard `index` from `array`: an opaque index, and the ranges of bytes needed,
@@ -282,15 +283,14 @@ impl ReadJob {
         })
     }
 
-    /// Decodes the needed inner chunks of shard `index` from the parts fetched.
+    /// Decodes the needed inner chunks of shard `index` from the parts fetched; otherwise as `feed`.
     fn feed_parts(
         &self,
         py: Python<'_>,
         index: usize,
         shard_index: &Bound<'_, PyShardIndex>,
         parts: Vec<(u64, Bound<'_, PyAny>)>,
-        notify: Option<Py<PyAny>>,
-    ) -> PyResult<()> {
+    ) -> PyResult<usize> {
         run::caught(py, || {
             let held = parts
                 .iter()
@@ -299,9 +299,10 @@ impl ReadJob {
             for _ in &held {
                 COUNTERS.add_python_request();
             }
+            let held_bytes = held.iter().map(|(_, held)| held.as_slice().len()).sum();
             let shard_index = shard_index.get().index.clone();
             let work = Arc::clone(&self.work);
-            self.dispatch(py, notify, move |spread, scratch| {
+            self.dispatch(py, held_bytes, move |spread, scratch| {
                 let key = work.backend.key(index);
                 let segments =
                     Segments::new(key, held.iter().map(|(start, held)| (*start, held.as_slice())).collect());
@@ -319,20 +320,33 @@ impl ReadJob {
 }
 
 impl ReadJob {
+    /// Runs `body` here if the job is short, else on the pool.
     fn dispatch(
         &self,
         py: Python<'_>,
-        notify: Option<Py<PyAny>>,
-        body: impl FnOnce(crate::schedule::Work<'_>, &mut crate::codec::Scratch) -> Result<(), Error>
-        + Send
-        + 'static,
-    ) -> PyResult<()> {
-        match notify {
-            Some(notify) => run::on_the_pool(py, &self.limits, &self.cancel, notify, body),
-            None => py
+        held_bytes: usize,
+        body: impl FnOnce(Work<'_>, &mut Scratch) -> Result<(), Error> + Send + 'static,
+    ) -> PyResult<usize> {
+        if self.is_short {
+            return py
                 .detach(|| run::on_this_thread(&self.limits, &self.cancel, body))
-                .map_err(|error| errors::to_python(py, error)),
+                .map(|()| 0)
+                .map_err(|error| errors::to_python(py, error));
         }
+        let weight = held_bytes.saturating_add(1);
+        let total = self.work.feeding.add(weight);
+        let work = Arc::clone(&self.work);
+        let cancel = self.cancel.clone();
+        let unless_cancelled = move |spread: Work<'_>, scratch: &mut Scratch| {
+            if cancel.is_cancelled() { Err(Error::Cancelled) } else { body(spread, scratch) }
+        };
+        let started = run::then(py, &self.limits, &self.cancel, unless_cancelled, move |result| {
+            work.feeding.done(weight, result);
+        });
+        if started.is_err() {
+            self.work.feeding.done(weight, Ok(()));
+        }
+        started.map(|()| total)
     }
 }
 

@@ -133,13 +133,24 @@ pub(crate) fn on_the_pool(
     notify: Py<PyAny>,
     body: impl FnOnce(Work<'_>, &mut Scratch) -> Result<(), Error> + Send + 'static,
 ) -> PyResult<()> {
+    then(py, limits, cancel, body, |result| tell(notify, result))
+}
+
+/// Runs `body` on the pool, and then `end` with its result.
+pub(crate) fn then(
+    py: Python<'_>,
+    limits: &Limits,
+    cancel: &CancelToken,
+    body: impl FnOnce(Work<'_>, &mut Scratch) -> Result<(), Error> + Send + 'static,
+    end: impl FnOnce(Result<(), Error>) + Send + 'static,
+) -> PyResult<()> {
     let workers = Workers::get(limits.max_workers).map_err(|error| errors::to_python(py, error))?;
     let (limits, cancel) = (*limits, cancel.clone());
     let kept = std::sync::Arc::clone(&workers);
     let flight = Flight::start(cancel.clone());
     workers.spawn(move |pool| {
         let _flight = flight;
-        let result = guarded(|| {
+        end(guarded(|| {
             kept.with_scratch(|scratch| {
                 let work = match pool {
                     None => Work::serial(&cancel),
@@ -152,14 +163,13 @@ pub(crate) fn on_the_pool(
                 };
                 body(work, scratch)
             })
-        });
-        tell(notify, result);
+        }));
     });
     Ok(())
 }
 
 /// Calls `notify` with `None` or the exception. Nobody is there to hear of a failure to do so.
-fn tell(notify: Py<PyAny>, result: Result<(), Error>) {
+pub(crate) fn tell(notify: Py<PyAny>, result: Result<(), Error>) {
     // At exit the interpreter may be gone; then nobody waits either.
     let told = guarded(|| {
         Python::try_attach(|py| {

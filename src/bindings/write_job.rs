@@ -130,11 +130,12 @@ pub(crate) fn plan_write(
             && request.cost_bytes() <= budget
             && !request.tasks().iter().any(|task| has_python(&task.chain));
         let kind = kind.as_ref().map(|(name, place)| (name.as_str(), place.clone()));
+        let Some(backend) = Backend::new(kind, keys, make_buffer)? else { return Ok(None) };
         let work = Arc::new(WriteWork {
             is_parallel: distinct.len() == names.len(),
             encoded: Mutex::new(request.tasks().iter().map(|_| None).collect()),
             request,
-            backend: Backend::new(kind, keys, make_buffer)?,
+            backend,
             _value: value.clone().into_any().unbind(),
         });
         Ok(Some(WriteJob {

@@ -286,6 +286,8 @@ pub fn read(
     COUNTERS.add_native_requests(request.tasks.len() as u64);
     let work = request.spread(work);
     work.for_each(request.tasks.len(), scratch, |index, work, scratch| {
-        store.open(index, &mut |source| request.read_one(index, source, store.key(index), work, scratch))
+        store.open(index, scratch, &mut |source, scratch| {
+            request.read_one(index, source, store.key(index), work, scratch)
+        })
     })
 }

@@ -196,14 +196,17 @@ impl ChunkStore for FakeStore {
         &self.keys[index]
     }
 
-    fn open(&self, index: usize, body: &mut Use<'_>) -> Result<(), Error> {
+    fn open(&self, index: usize, scratch: &mut Scratch, body: &mut Use<'_>) -> Result<(), Error> {
         match self.value(index) {
-            None => body(None),
-            Some(bytes) => body(Some(&Noted {
-                value: InMemory(&bytes),
-                request_cost_bytes: self.request_cost_bytes,
-                reads: &self.reads,
-            })),
+            None => body(None, scratch),
+            Some(bytes) => {
+                let noted = Noted {
+                    value: InMemory(&bytes),
+                    request_cost_bytes: self.request_cost_bytes,
+                    reads: &self.reads,
+                };
+                body(Some(&noted), scratch)
+            }
         }
     }
 

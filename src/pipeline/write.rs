@@ -133,7 +133,7 @@ pub fn write(
             COUNTERS.add_native_requests(1);
             // The stored chunk stays open while its successor is put in its place: readers and this merge
             // see one version each.
-            store.open(index, &mut |existing| {
+            store.open(index, scratch, &mut |existing, scratch| {
                 request
                     .write_one(index, existing, key, work, scratch, &mut |encoded| store.put(index, encoded))
             })

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{ByteSource, ChunkStore, Use};
+use crate::codec::Scratch;
 use crate::codec::scratch::ScratchBuffer;
 use crate::error::Error;
 
@@ -102,11 +103,13 @@ impl ChunkStore for FilesystemBatch {
         &self.keys[index]
     }
 
-    fn open(&self, index: usize, body: &mut Use<'_>) -> Result<(), Error> {
+    fn open(&self, index: usize, scratch: &mut Scratch, body: &mut Use<'_>) -> Result<(), Error> {
         match self.open_file(index) {
-            Ok((_, _, true)) => body(None),
-            Ok((file, len_bytes, false)) => body(Some(&OpenFile { file, len_bytes, batch: self, index })),
-            Err(error) if is_missing(&error) => body(None),
+            Ok((_, _, true)) => body(None, scratch),
+            Ok((file, len_bytes, false)) => {
+                body(Some(&OpenFile { file, len_bytes, batch: self, index }), scratch)
+            }
+            Err(error) if is_missing(&error) => body(None, scratch),
             Err(error) => Err(self.fault(index, "get", error)),
         }
     }
@@ -218,12 +221,12 @@ impl ByteSource for OpenFile<'_> {
 }
 
 #[cfg(unix)]
-fn read_exact_at(file: &File, target: &mut [u8], offset: u64) -> io::Result<()> {
+pub(super) fn read_exact_at(file: &File, target: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, target, offset)
 }
 
 #[cfg(windows)]
-fn read_exact_at(file: &File, mut target: &mut [u8], mut offset: u64) -> io::Result<()> {
+pub(super) fn read_exact_at(file: &File, mut target: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !target.is_empty() {
         match std::os::windows::fs::FileExt::seek_read(file, target, offset) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
@@ -349,7 +352,7 @@ mod tests {
     fn read(batch: &FilesystemBatch, index: usize) -> Option<Vec<u8>> {
         let mut found = None;
         batch
-            .open(index, &mut |source| {
+            .open(index, &mut Scratch::default(), &mut |source, _| {
                 found = source.map(|source| {
                     let mut buffer = ScratchBuffer::default();
                     source.read(0..source.len_bytes(), &mut buffer).unwrap().into_owned()

@@ -2,10 +2,12 @@
 //! the pipeline's business.
 
 pub mod filesystem;
+pub mod zip;
 
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::codec::Scratch;
 use crate::codec::scratch::ScratchBuffer;
 use crate::error::Error;
 
@@ -65,7 +67,7 @@ impl ByteSource for InMemory<'_> {
 }
 
 /// What is done with an opened chunk; it gets `None` where there is none.
-pub type Use<'u> = dyn FnMut(Option<&dyn ByteSource>) -> Result<(), Error> + 'u;
+pub type Use<'u> = dyn FnMut(Option<&dyn ByteSource>, &mut Scratch) -> Result<(), Error> + 'u;
 
 /// What a batch reads chunks from and writes them to: a store with the keys of the batch's chunks.
 pub trait ChunkStore: Sync {
@@ -76,7 +78,7 @@ pub trait ChunkStore: Sync {
     ///
     /// # Errors
     /// The store's failure, or what `body` answers.
-    fn open(&self, index: usize, body: &mut Use<'_>) -> Result<(), Error>;
+    fn open(&self, index: usize, scratch: &mut Scratch, body: &mut Use<'_>) -> Result<(), Error>;
 
     /// Stores chunk `index`, whole or not at all; `None` deletes it.
     ///

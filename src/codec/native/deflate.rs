@@ -114,6 +114,22 @@ pub(super) fn decompress(
     }
 }
 
+/// Decodes a raw stream that holds exactly as much as `decoded`.
+///
+/// # Errors
+/// A damaged stream, or one of another length.
+pub fn inflate_raw(encoded: &[u8], decoded: &mut [u8], scratch: &mut Scratch) -> Result<(), CodecFault> {
+    let len_bytes = decoded.len();
+    let mut output = Output::exact(decoded);
+    match decompress(encoded, &mut output, scratch)? {
+        Inflated::Whole { .. } if output.len() == len_bytes => Ok(()),
+        Inflated::Whole { .. } => {
+            Err(damaged(&format!("the stream holds {} bytes, not {len_bytes}", output.len())))
+        }
+        Inflated::Damaged => Err(damaged("the deflate stream is damaged")),
+    }
+}
+
 /// Appends `decoded` as one raw stream.
 pub(super) fn compress(
     level: u8,

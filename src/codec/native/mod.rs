@@ -35,6 +35,8 @@ mod value_conversion;
 mod zlib;
 mod zstd;
 
+pub use deflate::inflate_raw;
+
 use super::registry::Bind;
 
 /// Codec names and how each is bound. Names are those of numcodecs ids and of Zarr v3, without prefix.

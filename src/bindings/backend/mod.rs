@@ -1,0 +1,102 @@
+//! Where a job's chunks are: files, members of a zip file, values in memory, or fed by Python one by one.
+
+mod held;
+mod values;
+mod zip;
+
+use std::path::PathBuf;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+
+pub(crate) use self::held::{Held, owned};
+use self::values::{Flavor, ValuesBatch};
+use crate::error::Error;
+use crate::pipeline::survey::Fetch;
+use crate::store::ChunkStore;
+use crate::store::filesystem::{FilesystemBatch, REQUEST_COST_BYTES};
+use crate::store::zip::ZipBatch;
+
+/// Where a job's chunks are.
+pub(crate) enum Backend {
+    Filesystem(FilesystemBatch),
+    Zip(ZipBatch),
+    Values(ValuesBatch),
+    /// Python brings the bytes; only the keys are known.
+    Fed(Vec<String>),
+}
+
+impl Backend {
+    /// From what Python says of the store (`wazarr.stores.native_place`); `None` where chunks turn out to be
+    /// such that only Python can read them.
+    pub(crate) fn new(
+        kind: Option<(&str, Bound<'_, PyAny>)>,
+        keys: Vec<String>,
+        make_buffer: Option<Py<PyAny>>,
+    ) -> PyResult<Option<Self>> {
+        let Some((kind, place)) = kind else { return Ok(Some(Self::Fed(keys))) };
+        match kind {
+            "local" => Ok(Some(Self::Filesystem(FilesystemBatch::new(place.extract::<PathBuf>()?, keys)))),
+            "memory" => {
+                let flavor = Flavor::Buffers { make: make_buffer };
+                Ok(Some(Self::Values(ValuesBatch::new(place.unbind(), keys, flavor))))
+            }
+            "memory files" => {
+                let (files, root, put): (Bound<'_, PyAny>, String, Py<PyAny>) = place.extract()?;
+                let flavor = Flavor::Files { root, put };
+                Ok(Some(Self::Values(ValuesBatch::new(files.unbind(), keys, flavor))))
+            }
+            "zip" => Ok(zip::open(&place, keys)?.map(Self::Zip)),
+            other => Err(PyTypeError::new_err(format!("no native store {other:?}"))),
+        }
+    }
+
+    pub(crate) fn key(&self, index: usize) -> &str {
+        &self.keys()[index]
+    }
+
+    pub(crate) fn keys(&self) -> &[String] {
+        match self {
+            Self::Filesystem(batch) => batch.keys(),
+            Self::Zip(batch) => batch.keys(),
+            Self::Values(batch) => batch.keys(),
+            Self::Fed(keys) => keys,
+        }
+    }
+
+    /// How bytes get from there to here.
+    pub(crate) fn fetch(&self) -> Fetch {
+        match self {
+            Self::Filesystem(_) | Self::Zip(_) => {
+                Fetch::Parts { request_cost_bytes: Some(REQUEST_COST_BYTES) }
+            }
+            Self::Values(_) => Fetch::Parts { request_cost_bytes: None },
+            Self::Fed(_) => Fetch::Values,
+        }
+    }
+
+    /// What needs the interpreter lock before chunks can be opened.
+    pub(crate) fn load(&self, py: Python<'_>, wanted: impl Fn(usize) -> bool) -> PyResult<()> {
+        match self {
+            Self::Values(batch) => batch.load(py, wanted),
+            Self::Filesystem(_) | Self::Zip(_) | Self::Fed(_) => Ok(()),
+        }
+    }
+
+    /// What needs it after they were put.
+    pub(crate) fn finish(&self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            Self::Values(batch) => batch.store(py),
+            Self::Filesystem(_) | Self::Zip(_) | Self::Fed(_) => Ok(()),
+        }
+    }
+
+    pub(crate) fn chunks(&self) -> Result<&dyn ChunkStore, Error> {
+        match self {
+            Self::Filesystem(batch) => Ok(batch),
+            Self::Zip(batch) => Ok(batch),
+            Self::Values(batch) => Ok(batch),
+            Self::Fed(_) => Err(Error::Internal("chunks that Python brings cannot be opened".to_owned())),
+        }
+    }
+}
