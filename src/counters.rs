@@ -41,6 +41,10 @@ pub struct Counters {
     pub native_requests: AtomicU64,
     /// Requests through a store's Python methods.
     pub python_requests: AtomicU64,
+    /// Bytes that came over the network.
+    pub bytes_fetched: AtomicU64,
+    /// Bytes of these that nobody asked for, between those that were fetched together.
+    pub bytes_wasted: AtomicU64,
 }
 
 /// The process's counters.
@@ -60,6 +64,8 @@ pub static COUNTERS: Counters = Counters {
     python_steps: AtomicU64::new(0),
     native_requests: AtomicU64::new(0),
     python_requests: AtomicU64::new(0),
+    bytes_fetched: AtomicU64::new(0),
+    bytes_wasted: AtomicU64::new(0),
 };
 
 impl Counters {
@@ -86,8 +92,18 @@ impl Counters {
         self.python_requests.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts bytes that came over the network.
+    pub fn add_fetched(&self, len_bytes: usize) {
+        self.bytes_fetched.fetch_add(len_bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts bytes of these that nobody asked for.
+    pub fn add_wasted(&self, len_bytes: u64) {
+        self.bytes_wasted.fetch_add(len_bytes, Ordering::Relaxed);
+    }
+
     /// Every counter, with where it stands.
-    pub fn all(&self) -> [(&'static str, &AtomicU64); 11] {
+    pub fn all(&self) -> [(&'static str, &AtomicU64); 13] {
         [
             ("read.chunks", &self.read.chunks),
             ("read.bytes_encoded", &self.read.bytes_encoded),
@@ -100,6 +116,8 @@ impl Counters {
             ("codec_steps.python", &self.python_steps),
             ("store_requests.native", &self.native_requests),
             ("store_requests.python", &self.python_requests),
+            ("store_bytes.fetched", &self.bytes_fetched),
+            ("store_bytes.wasted", &self.bytes_wasted),
         ]
     }
 

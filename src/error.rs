@@ -35,6 +35,22 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// A store on the network failed.
+    #[cfg(feature = "remote")]
+    #[error("chunk {chunk_key:?}: could not {operation} {location}: {fault}{}", trailer(.fault.attempts, stored.as_deref()))]
+    Remote {
+        /// Store key of the chunk, with the array's path in front.
+        chunk_key: String,
+        /// `get`, `set` or `delete`.
+        operation: &'static str,
+        /// The key's address, without secrets.
+        location: String,
+        /// What the server answered.
+        #[source]
+        fault: crate::store::remote::RemoteFault,
+        /// Of a write: keys of the chunks that were stored all the same.
+        stored: Option<Vec<String>>,
+    },
     /// The request itself is at fault.
     #[error("{0}")]
     Plan(#[from] PlanError),
@@ -47,6 +63,36 @@ pub enum Error {
     /// A bug of ours.
     #[error("{0}; this is a bug in wazarr, please report it")]
     Internal(String),
+}
+
+/// So many keys stand in a message.
+#[cfg(feature = "remote")]
+const LISTED_KEYS: usize = 8;
+
+#[cfg(feature = "remote")]
+fn trailer(attempts: usize, stored: Option<&[String]>) -> String {
+    let attempts = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
+    let stored = stored.map(|keys| match keys {
+        [] => "; no chunk of this write was stored".to_owned(),
+        keys if keys.len() <= LISTED_KEYS => format!("; of this write were stored: {}", keys.join(", ")),
+        keys => {
+            let (listed, others) = keys.split_at(LISTED_KEYS);
+            format!("; of this write were stored: {} and {} more", listed.join(", "), others.len())
+        }
+    });
+    attempts + &stored.unwrap_or_default()
+}
+
+#[cfg(feature = "remote")]
+impl Error {
+    /// The same failure of a write, with what was stored all the same.
+    #[must_use]
+    pub fn after_storing(mut self, keys: Vec<String>) -> Self {
+        if let Self::Remote { stored, .. } = &mut self {
+            *stored = Some(keys);
+        }
+        self
+    }
 }
 
 impl From<CopyError> for Error {

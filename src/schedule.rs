@@ -17,19 +17,46 @@ use crate::error::Error;
 use crate::process::PerProcess;
 
 /// Tells running work to stop.
-#[derive(Clone, Debug, Default)]
-pub struct CancelToken(Arc<AtomicBool>);
+#[derive(Clone, Default)]
+pub struct CancelToken(Arc<Cancellation>);
+
+#[derive(Default)]
+struct Cancellation {
+    is_cancelled: AtomicBool,
+    hooks: Mutex<Vec<Box<dyn FnOnce() + Send>>>,
+}
+
+impl std::fmt::Debug for CancelToken {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("CancelToken").field(&self.is_cancelled()).finish()
+    }
+}
 
 impl CancelToken {
+    fn hooks(&self) -> MutexGuard<'_, Vec<Box<dyn FnOnce() + Send>>> {
+        self.0.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Asks the work to stop at the next chunk.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_cancelled.store(true, Ordering::SeqCst);
+        let hooks = std::mem::take(&mut *self.hooks());
+        hooks.into_iter().for_each(|hook| hook());
     }
 
     /// Whether it was asked to stop.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.is_cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Calls `hook` when the work is asked to stop, at once if it was already. For work that waits for something
+    /// else than a chunk.
+    pub fn on_cancel(&self, hook: Box<dyn FnOnce() + Send>) {
+        self.hooks().push(hook);
+        if self.0.is_cancelled.load(Ordering::SeqCst) {
+            self.cancel();
+        }
     }
 }
 
@@ -103,6 +130,28 @@ impl Workers {
             if let Some(job) = job {
                 job(Thread::Pool);
             }
+        });
+    }
+
+    /// Runs `body` on the pool, as one of at most `lanes` lanes that it may open, and then `end` with its result.
+    pub fn submit<T: 'static>(
+        self: &Arc<Self>,
+        lanes: usize,
+        cancel: &CancelToken,
+        body: impl FnOnce(Work<'_>, &mut Scratch) -> Result<T, Error> + Send + 'static,
+        end: impl FnOnce(Result<T, Error>) + Send + 'static,
+    ) {
+        let (kept, cancel) = (Arc::clone(self), cancel.clone());
+        self.spawn(move |pool| {
+            end(guarded(|| {
+                kept.with_scratch(|scratch| {
+                    let work = match pool {
+                        None => Work::serial(&cancel),
+                        workers => Work { workers, lanes, max_lanes: kept.max_workers, cancel: &cancel },
+                    };
+                    body(work, scratch)
+                })
+            }));
         });
     }
 

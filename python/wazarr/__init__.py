@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from zarr.core.config import config as _zarr_config
 from zarr.registry import register_pipeline
 
-from wazarr import _native, errors, fallback
+from wazarr import _native, errors, fallback, stores
 from wazarr.counters import counters, reset_counters
 from wazarr.explain import explain
 from wazarr.pipeline import CodecPipeline
@@ -56,6 +56,7 @@ atexit.register(_native.finish_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_native.after_fork_in_child)
     os.register_at_fork(after_in_child=fallback._after_fork_in_child)
+    os.register_at_fork(after_in_child=stores.forget_handles)
 
 
 def enable() -> None:

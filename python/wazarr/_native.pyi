@@ -372,6 +372,26 @@ class ReadJob:
 class ShardIndex:
     """Where the inner chunks of one shard lie; opaque."""
 
+# --- stores ------------------------------------------------------------------------------------------
+
+@final
+class RemoteHandle:
+    """A store on the network that the engine speaks to itself; opaque."""
+
+def open_object_store(store: object) -> RemoteHandle:
+    """Open the store that an obstore object describes.
+
+    Parameters
+    ----------
+    store : obstore.store.S3Store, GCSStore, AzureStore or HTTPStore
+        Its configuration, credentials, client options and retries are taken over.
+
+    Raises
+    ------
+    ValueError, TypeError
+        It has settings that are not known here.
+    """
+
 # --- writing -----------------------------------------------------------------------------------------
 
 def plan_write(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
-from wazarr import config
+from wazarr import config, stores
 from wazarr.jobs import ended
 from wazarr.stores import StorePath, ranges_of
 
@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from wazarr import _native
 
 __all__ = ["read", "write"]
-
-_SHARE_THAT_MAY_WAIT = 4
-"""Of the bytes in flight this part may have arrived and wait for the decoders; then fetching pauses."""
-_DEFAULT_MAX_GAP_BYTES = 1 << 20
-_DEFAULT_MAX_BYTES = 16 << 20
 
 
 async def for_each(count: int, limit: int, body: Callable[[int], Awaitable[None]]) -> None:
@@ -76,7 +71,7 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
     limit = job.in_flight(config.store_concurrency())
     # Shards that are read at the same time share what is allowed.
     share = max(1, limit // min(limit, len(batch)))
-    most = config.bytes_in_flight() // _SHARE_THAT_MAY_WAIT
+    most = stores.max_waiting_bytes()
 
     async def body(index: int) -> None:
         getter, spec = batch[index][:2]
@@ -112,8 +107,7 @@ async def _feed_part_of_shard(
     buffer = await getter.get(prototype=spec.prototype, byte_range=request)
     if buffer is None:
         return job.feed(index, None)
-    max_gap = getattr(spec.config, "sharding_coalesce_max_gap_bytes", _DEFAULT_MAX_GAP_BYTES)
-    max_bytes = getattr(spec.config, "sharding_coalesce_max_bytes", _DEFAULT_MAX_BYTES)
+    max_gap, max_bytes = stores.coalescing(spec)
     shard_index, ranges = job.shard_ranges(index, buffer.as_numpy_array())
     parts = await _fetch_ranges(getter, spec, ranges, max_gap, max_bytes, limit)
     if parts is None:

@@ -8,7 +8,7 @@
     │   └── ChunkIndexError  also IndexError
     ├── CodecError           also ValueError, RuntimeError; .codec .direction .chunk_key
     │   └── ChecksumError, WasmTrapError, WasmLimitError, PythonCodecError
-    ├── StoreError           also OSError
+    ├── StoreError           also OSError; .chunk_key .status .attempts .stored
     └── InternalError        a bug of ours; asks for a report
 
 `UnsupportedError` is not a `NotImplementedError`: zarr swallows those when it opens an array. A
@@ -121,9 +121,18 @@ class StoreError(WazarrError, OSError):
     ----------
     chunk_key : str or None
         Store key of the chunk, with the array's path in front.
+    status : int or None
+        HTTP status that a server answered.
+    attempts : int or None
+        How often a request over the network was made.
+    stored : tuple of str or None
+        Of a write over the network that failed: keys of the chunks that were stored all the same.
     """
 
     chunk_key: str | None = None
+    status: int | None = None
+    attempts: int | None = None
+    stored: tuple[str, ...] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with the attributes."""
@@ -210,6 +219,26 @@ def make_store_error(*, message: str, errno: int, chunk_key: str, location: str)
     error = cls(errno, message, location) if errno else cls(message)
     assert isinstance(error, StoreError)
     error.chunk_key = chunk_key
+    return error
+
+
+def make_remote_error(
+    *,
+    message: str,
+    chunk_key: str,
+    location: str,
+    status: int | None,
+    attempts: int,
+    stored: tuple[str, ...] | None,
+) -> StoreError:
+    """Make the exception for a failed request over the network; called from the native module."""
+    cls = _combine(StoreError, PermissionError) if status in {401, 403} else StoreError
+    error = cls(message)
+    assert isinstance(error, StoreError)
+    error.chunk_key = chunk_key
+    error.status = status
+    error.attempts = attempts
+    error.stored = stored
     return error
 
 

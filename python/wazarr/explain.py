@@ -315,7 +315,8 @@ def _survey(
     pipeline: CodecPipeline, bound: BoundChain, asked: _Recorder, store: object, place: tuple[str, Any] | None
 ) -> tuple[tuple[int, int, int, int | None, int | None], int]:
     """Plan the read; return what it touches (`_native.ReadJob.survey`) and the most requests in flight."""
-    allowed = config.store_concurrency() if place is None else config.max_workers()
+    is_waited_for = place is None or place[0] == "remote"
+    allowed = config.store_concurrency() if is_waited_for else config.max_workers()
     if not asked.batch:
         return (0, 0, 0, 0, 0), allowed
     job = _native.plan_read(
@@ -325,7 +326,7 @@ def _survey(
         lambda spec: pipeline.bound(spec).chain,
         store=None if place is None else store,
         path_type=stores.StorePath,
-        kind=place,
+        kind=stores.for_engine(place, asked.batch[0][1]),
         limits=config.limits(),
     )
     if job is None:

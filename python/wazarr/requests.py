@@ -88,7 +88,7 @@ class ReadTarget(Request):
                 self.bind,
                 store=None if place is None else store,
                 path_type=stores.StorePath,
-                kind=place,
+                kind=stores.for_engine(place, self._batch[0][1]),
                 limits=config.limits(),
             )
 
@@ -120,7 +120,7 @@ class WriteOrigin(Request):
                 self.bind,
                 store=None if place is None else store,
                 path_type=stores.StorePath,
-                kind=place,
+                kind=stores.for_engine(place, self._batch[0][1]),
                 make_buffer=self._batch[0][1].prototype.buffer.from_array_like,
                 store_name=None if store is None else stores.name_of(store, place),
                 limits=config.limits(),

@@ -7,19 +7,36 @@ are never imported here: who has such a store has imported its package.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, StorePath, ZipStore
 from zarr.storage._fsspec import ALLOWED_EXCEPTIONS
 
+from wazarr import _native, config
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zarr.abc.store import Store
+    from zarr.core.array_spec import ArraySpec
 
-__all__ = ["Place", "StorePath", "describe", "name_of", "native_place", "ranges_of", "reason"]
+__all__ = [
+    "Place",
+    "StorePath",
+    "coalescing",
+    "describe",
+    "for_engine",
+    "forget_handles",
+    "max_waiting_bytes",
+    "name_of",
+    "native_place",
+    "ranges_of",
+    "reason",
+]
 
 Place = tuple[str, Any]
 """Kind of a native store, and where its values are."""
@@ -43,8 +60,8 @@ def native_place(store: Store, path: str = "") -> Place | None:
     Returns
     -------
     tuple of (str, object) or None
-        ``("local", root folder)``, ``("memory", dict)``, ``("zip", open ZipFile)`` or
-        ``("memory files", (dict, root, function that puts a value))``.
+        ``("local", root folder)``, ``("memory", dict)``, ``("zip", open ZipFile)``,
+        ``("memory files", (dict, root, function that puts a value))`` or ``("remote", handle)``.
     """
     find = _FINDERS.get(type(store))
     if find is None or not _METHODS.isdisjoint(store.__dict__):
@@ -117,7 +134,44 @@ def _object_place(store: Any, path: str) -> Place | None:
         cleans_up = backend.__getnewargs_ex__()[1].get("automatic_cleanup", False)
         if root is not None and _PLAIN_KEY.fullmatch(path) and (store.read_only or not cleans_up):
             return "local", root
+    elif cls.__module__ == "obstore.store" and cls.__qualname__ in _REMOTE_CLASSES:
+        handle = _remote_handle(backend)
+        if handle is not None:
+            return "remote", handle
     return None
+
+
+_REMOTE_CLASSES = frozenset({"S3Store", "GCSStore", "AzureStore", "HTTPStore"})
+
+_handles: dict[int, tuple[weakref.ref[Any], _native.RemoteHandle | None]] = {}
+"""By identity: a store's own connections are made once, and closed when obstore's object goes."""
+
+
+def forget_handles() -> None:
+    """Forget all connections; for a child after a fork."""
+    _handles.clear()
+
+
+def _remote_handle(backend: Any) -> _native.RemoteHandle | None:
+    """Return the engine's own store with the settings of obstore's, or None where it cannot have them."""
+    known = _handles.get(id(backend))
+    if known is not None and known[0]() is backend:
+        return known[1]
+    try:
+        handle = None if _awaits_credentials(backend) else _native.open_object_store(backend)
+    except Exception:  # settings that only another version of obstore knows: through its own methods then
+        handle = None
+    identity = id(backend)
+    _handles[identity] = weakref.ref(backend, lambda _: _handles.pop(identity, None)), handle
+    return handle
+
+
+def _awaits_credentials(backend: Any) -> bool:
+    """Return whether a store's credentials come from a coroutine, which needs Python's event loop."""
+    provider = getattr(backend, "credential_provider", None)
+    return inspect.iscoroutinefunction(provider) or inspect.iscoroutinefunction(
+        getattr(provider, "__call__", None)  # noqa: B004 - whether calling it makes a coroutine
+    )
 
 
 _FINDERS: dict[type, Callable[[Any, str], Place | None]] = {
@@ -127,6 +181,45 @@ _FINDERS: dict[type, Callable[[Any, str], Place | None]] = {
     FsspecStore: _fsspec_place,
     ObjectStore: _object_place,
 }
+
+
+_SHARE_THAT_MAY_WAIT = 4
+_DEFAULT_MAX_GAP_BYTES = 1 << 20
+_DEFAULT_MAX_BYTES = 16 << 20
+
+
+def max_waiting_bytes() -> int:
+    """Return how many bytes may have arrived and wait for the decoders; then fetching pauses."""
+    return config.bytes_in_flight() // _SHARE_THAT_MAY_WAIT
+
+
+def coalescing(spec: ArraySpec) -> tuple[int, int]:
+    """Return how many bytes may lie between ranges that are fetched together, and how many that may be.
+
+    Parameters
+    ----------
+    spec : ArraySpec
+        Of a chunk: zarr's settings are the array's (an older zarr has none).
+    """
+    return (
+        getattr(spec.config, "sharding_coalesce_max_gap_bytes", _DEFAULT_MAX_GAP_BYTES),
+        getattr(spec.config, "sharding_coalesce_max_bytes", _DEFAULT_MAX_BYTES),
+    )
+
+
+def for_engine(place: Place | None, spec: ArraySpec) -> Place | None:
+    """Return a place with what the engine has to know of the configuration.
+
+    Parameters
+    ----------
+    place : Place or None
+        As `native_place` answers.
+    spec : ArraySpec
+        Of one of the chunks.
+    """
+    if place is None or place[0] != "remote":
+        return place
+    return "remote", (place[1], config.store_concurrency(), max_waiting_bytes(), *coalescing(spec))
 
 
 def name_of(store: object, place: Place | None) -> str:

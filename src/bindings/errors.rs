@@ -36,6 +36,10 @@ fn text<'py>(py: Python<'py>, text: &str) -> Bound<'py, PyAny> {
     pyo3::types::PyString::new(py, text).into_any()
 }
 
+fn number(py: Python<'_>, number: usize) -> Bound<'_, PyAny> {
+    pyo3::types::PyInt::new(py, number).into_any()
+}
+
 /// The exception for a failed read or write.
 pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
     match error {
@@ -53,6 +57,19 @@ pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
                 ("location", text(py, location)),
             ];
             make(py, "make_store_error", &keywords(py, &items))
+        }
+        Error::Remote { ref chunk_key, ref location, ref fault, ref stored, .. } => {
+            let none = || py.None().into_bound(py);
+            let stored = stored.as_ref().and_then(|keys| pyo3::types::PyTuple::new(py, keys).ok());
+            let items = [
+                ("message", text(py, &error.to_string())),
+                ("chunk_key", text(py, chunk_key)),
+                ("location", text(py, location)),
+                ("status", fault.status.map_or_else(none, |status| number(py, status.into()))),
+                ("attempts", number(py, fault.attempts)),
+                ("stored", stored.map_or_else(none, Bound::into_any)),
+            ];
+            make(py, "make_remote_error", &keywords(py, &items))
         }
         Error::Plan(error) => plan_error(py, &error),
         Error::Cancelled => make(py, "make_cancelled_error", &keywords(py, &[])),

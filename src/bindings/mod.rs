@@ -9,11 +9,11 @@ mod backend;
 mod batch;
 mod chain;
 mod errors;
-mod feeding;
 mod index;
 mod memory;
 mod objects;
 mod read_job;
+mod remote;
 mod run;
 mod write_job;
 
@@ -31,6 +31,8 @@ mod _native {
     use super::chain::{PyChain, PyCodec, bind_codec, python_codec};
     #[pymodule_export]
     use super::read_job::{PyShardIndex, ReadJob, plan_read};
+    #[pymodule_export]
+    use super::remote::{RemoteHandle, open_object_store};
     #[pymodule_export]
     use super::write_job::{WriteJob, plan_write};
 
@@ -75,6 +77,7 @@ mod _native {
     #[pyfunction]
     fn after_fork_in_child() {
         super::run::after_fork_in_child();
+        super::remote::after_fork_in_child();
         crate::schedule::after_fork_in_child();
         crate::locks::after_fork_in_child();
     }

@@ -12,7 +12,6 @@ use super::backend::{Backend, Held};
 use super::batch::{Caller, Flow, read_batch};
 use super::chain::has_python;
 use super::errors;
-use super::feeding::Feeding;
 use super::memory;
 use super::objects::ObjectArray;
 use super::run::{self, Limits};
@@ -20,7 +19,9 @@ use crate::codec::Scratch;
 use crate::codec::sharding::{IndexLocation, ShardIndex};
 use crate::counters::COUNTERS;
 use crate::error::Error;
+use crate::pipeline::feeding::Feeding;
 use crate::pipeline::read::{self, ReadRequest, ReadTarget, ReadTask, Segments};
+use crate::pipeline::remote;
 use crate::pipeline::survey::Survey;
 use crate::plan::DisjointRegions;
 use crate::scatter::Output;
@@ -40,9 +41,19 @@ pub(crate) struct ReadJob {
 struct ReadWork {
     request: ReadRequest,
     backend: Backend,
-    feeding: Feeding,
+    feeding: Arc<Feeding>,
     /// The output array, alive as long as somebody may write to it.
     _out: Py<PyAny>,
+}
+
+impl remote::RemoteRead for ReadWork {
+    fn request(&self) -> &ReadRequest {
+        &self.request
+    }
+
+    fn batch(&self) -> Option<&remote::RemoteBatch> {
+        self.backend.remote()
+    }
 }
 
 /// Reads of at most this many decoded bytes stay on the calling thread: about half a millisecond.
@@ -108,17 +119,19 @@ pub(crate) fn plan_read(
         };
         let request = ReadRequest::new(tasks, target).map_err(|error| errors::to_python(py, error))?;
         let kind = kind.as_ref().map(|(name, place)| (name.as_str(), place.clone()));
-        let Some(backend) = Backend::new(kind, keys, None)? else { return Ok(None) };
+        let Some(mut backend) = Backend::new(kind, keys, None)? else { return Ok(None) };
+        backend.limit_in_flight(&limits, request.value_bytes());
         let budget = if request.tasks().iter().all(|task| task.chain.is_plain()) {
             SHORT_PLAIN_READ_BYTES
         } else {
             SHORT_READ_BYTES
         };
-        let is_short = request.tasks().len() <= SHORT_READ_CHUNKS
+        let is_short = backend.remote().is_none()
+            && request.tasks().len() <= SHORT_READ_CHUNKS
             && request.cost_bytes() <= budget
             && !request.tasks().iter().any(|task| has_python(&task.chain));
         let limits = limits.for_chunks_of(request.chunk_bytes());
-        let feeding = Feeding::default();
+        let feeding = Arc::default();
         let work = Arc::new(ReadWork { request, backend, feeding, _out: out.clone().into_any().unbind() });
         Ok(Some(ReadJob { work, limits, cancel: CancelToken::default(), is_short }))
     })
@@ -136,7 +149,7 @@ impl ReadJob {
     fn in_flight(&self, py: Python<'_>, wanted: usize) -> PyResult<usize> {
         run::caught(py, || {
             let chunk_bytes = match self.work.backend {
-                Backend::Fed(_) => self.work.request.value_bytes(),
+                Backend::Fed(_) | Backend::Remote(_) => self.work.request.value_bytes(),
                 _ => self.work.request.chunk_bytes(),
             };
             Ok(self.limits.in_flight(wanted, chunk_bytes))
@@ -178,8 +191,15 @@ impl ReadJob {
     /// Reads everything on the pool, then calls `notify` with `None` or the exception.
     fn start(&self, py: Python<'_>, notify: Py<PyAny>) -> PyResult<()> {
         run::caught(py, || {
-            self.work.backend.load(py, |_| true)?;
             let work = Arc::clone(&self.work);
+            if work.backend.remote().is_some() {
+                let feeding = Arc::clone(&work.feeding);
+                return super::remote::start(&self.limits, &self.cancel, feeding, notify, |decoders| {
+                    remote::read(work, decoders)
+                })
+                .map_err(|error| errors::to_python(py, error));
+            }
+            work.backend.load(py, |_| true)?;
             run::on_the_pool(py, &self.limits, &self.cancel, notify, move |spread, scratch| {
                 read::read(&work.request, work.backend.chunks()?, spread, scratch)
             })
@@ -247,7 +267,7 @@ impl ReadJob {
     /// Calls `notify` once no more than `weight` of what was fed is left, or a chunk failed: with `None` or
     /// that chunk's exception. With 0 only when all is over, and nothing touches the output any more.
     fn wait(&self, weight: usize, notify: Py<PyAny>) {
-        self.work.feeding.wait(weight, notify);
+        self.work.feeding.wait(weight, Box::new(move |result| run::tell(notify, result)));
     }
 
     /// Decodes the index of shard `index` from `array`: an opaque index, and the ranges of bytes needed,
@@ -266,15 +286,7 @@ impl ReadJob {
             let (shard_index, ranges) = py
                 .detach(|| {
                     run::on_this_thread(&self.limits, &self.cancel, |_, scratch| {
-                        let sharding = request
-                            .tasks()
-                            .get(index)
-                            .and_then(|task| task.chain.shard())
-                            .ok_or_else(|| Error::Internal("not a shard".to_owned()))?;
-                        let shard_index =
-                            sharding.decode_index(held.as_slice(), scratch).map_err(|error| error.at(key))?;
-                        let ranges = request.shard_ranges(index, &shard_index, key)?;
-                        Ok((shard_index, ranges))
+                        request.decode_shard_index(index, held.as_slice(), key, scratch)
                     })
                 })
                 .map_err(|error| errors::to_python(py, error))?;

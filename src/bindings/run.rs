@@ -32,6 +32,16 @@ impl Limits {
         wanted.min(self.bytes_in_flight / chunk_bytes.max(1)).max(1)
     }
 
+    /// Threads at most, in the whole process.
+    pub(crate) fn max_workers(&self) -> usize {
+        self.max_workers
+    }
+
+    /// Chunks at the same time at most.
+    pub(crate) fn chunk_lanes(&self) -> usize {
+        self.chunk_lanes
+    }
+
     /// The same limits for chunks of which one takes `chunk_bytes`.
     pub(crate) fn for_chunks_of(self, chunk_bytes: usize) -> Self {
         Self { chunk_lanes: self.in_flight(self.chunk_lanes, chunk_bytes), ..self }
@@ -83,13 +93,13 @@ pub(crate) fn after_fork_in_child() {
 }
 
 /// Counts a request for as long as it lives.
-struct Flight {
+pub(crate) struct Flight {
     all: &'static InFlight,
     number: u64,
 }
 
 impl Flight {
-    fn start(cancel: CancelToken) -> Self {
+    pub(crate) fn start(cancel: CancelToken) -> Self {
         let all = IN_FLIGHT.get();
         let number = NEXT_REQUEST.fetch_add(1, Ordering::Relaxed);
         all.requests.lock().unwrap_or_else(PoisonError::into_inner).insert(number, cancel);
@@ -145,25 +155,10 @@ pub(crate) fn then(
     end: impl FnOnce(Result<(), Error>) + Send + 'static,
 ) -> PyResult<()> {
     let workers = Workers::get(limits.max_workers).map_err(|error| errors::to_python(py, error))?;
-    let (limits, cancel) = (*limits, cancel.clone());
-    let kept = std::sync::Arc::clone(&workers);
     let flight = Flight::start(cancel.clone());
-    workers.spawn(move |pool| {
-        let _flight = flight;
-        end(guarded(|| {
-            kept.with_scratch(|scratch| {
-                let work = match pool {
-                    None => Work::serial(&cancel),
-                    workers => Work {
-                        workers,
-                        lanes: limits.chunk_lanes,
-                        max_lanes: limits.max_workers,
-                        cancel: &cancel,
-                    },
-                };
-                body(work, scratch)
-            })
-        }));
+    workers.submit(limits.chunk_lanes, cancel, body, move |result| {
+        end(result);
+        drop(flight);
     });
     Ok(())
 }

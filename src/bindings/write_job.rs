@@ -18,6 +18,7 @@ use super::run::{self, Limits};
 use crate::counters::COUNTERS;
 use crate::error::Error;
 use crate::locks::{self, ChunkName};
+use crate::pipeline::remote;
 use crate::pipeline::write::{self, WriteRequest, WriteSource, WriteTask};
 use crate::process::PerProcess;
 use crate::python_call;
@@ -53,6 +54,20 @@ struct WriteWork {
 impl WriteWork {
     fn spread<'w>(&self, work: Work<'w>) -> Work<'w> {
         if self.is_parallel { work } else { Work { lanes: 1, ..work } }
+    }
+}
+
+impl remote::RemoteWrite for WriteWork {
+    fn request(&self) -> &WriteRequest {
+        &self.request
+    }
+
+    fn batch(&self) -> Option<&remote::RemoteBatch> {
+        self.backend.remote()
+    }
+
+    fn is_parallel(&self) -> bool {
+        self.is_parallel
     }
 }
 
@@ -126,11 +141,13 @@ pub(crate) fn plan_write(
         } else {
             SHORT_WRITE_BYTES
         };
-        let is_short = request.tasks().len() <= SHORT_WRITE_CHUNKS
+        let kind = kind.as_ref().map(|(name, place)| (name.as_str(), place.clone()));
+        let Some(mut backend) = Backend::new(kind, keys, make_buffer)? else { return Ok(None) };
+        backend.limit_in_flight(&limits, request.chunk_bytes());
+        let is_short = backend.remote().is_none()
+            && request.tasks().len() <= SHORT_WRITE_CHUNKS
             && request.cost_bytes() <= budget
             && !request.tasks().iter().any(|task| has_python(&task.chain));
-        let kind = kind.as_ref().map(|(name, place)| (name.as_str(), place.clone()));
-        let Some(backend) = Backend::new(kind, keys, make_buffer)? else { return Ok(None) };
         let work = Arc::new(WriteWork {
             is_parallel: distinct.len() == names.len(),
             encoded: Mutex::new(request.tasks().iter().map(|_| None).collect()),
@@ -193,6 +210,15 @@ impl WriteJob {
             let limits = self.limits;
             let cancel = self.cancel.clone();
             run::once_locked(py, self.names.clone(), notify, move |py, notify, held| {
+                if work.backend.remote().is_some() {
+                    let feeding = Arc::default();
+                    return super::remote::start(&limits, &cancel, feeding, notify, |decoders| async move {
+                        let result = remote::write(work, decoders).await;
+                        drop(held);
+                        result
+                    })
+                    .map_err(|error| errors::to_python(py, error));
+                }
                 let loaded = work.backend.load(py, |index| work.request.tasks()[index].needs_existing());
                 loaded?;
                 run::on_the_pool(py, &limits, &cancel, notify, move |spread, scratch| {

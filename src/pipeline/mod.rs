@@ -4,8 +4,11 @@
 
 mod blocks;
 pub mod chunk;
+pub mod feeding;
 mod parts;
 pub mod read;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod rows;
 pub mod shard;
 pub mod survey;

@@ -163,7 +163,7 @@ impl ReadRequest {
     ///
     /// # Errors
     /// An index that lies.
-    pub fn shard_ranges(
+    fn shard_ranges(
         &self,
         index: usize,
         shard_index: &ShardIndex,
@@ -174,6 +174,39 @@ impl ReadRequest {
         let region = self.regions().region(index);
         shard::needed_ranges(&task.chain, sharding, shard_index, &task.selection, region, UNKNOWN_LEN)
             .map_err(|error| error.at(key))
+    }
+
+    /// Decodes the index of shard `index`: with it the bytes that the read needs.
+    ///
+    /// # Errors
+    /// A damaged index, or one that lies.
+    pub fn decode_shard_index(
+        &self,
+        index: usize,
+        stored: &[u8],
+        key: &str,
+        scratch: &mut Scratch,
+    ) -> Result<(ShardIndex, Vec<Range<u64>>), Error> {
+        let sharding =
+            self.tasks[index].chain.shard().ok_or_else(|| Error::Internal("not a shard".to_owned()))?;
+        let shard_index = sharding.decode_index(stored, scratch).map_err(|error| error.at(key))?;
+        let ranges = self.shard_ranges(index, &shard_index, key)?;
+        Ok((shard_index, ranges))
+    }
+
+    /// The bytes of chunk `index` from the first to the last that is needed, where stored bytes are the elements
+    /// and that is less than half of them.
+    #[must_use]
+    pub fn plain_span(&self, index: usize) -> Option<Range<u64>> {
+        let task = &self.tasks[index];
+        if !task.chain.is_plain() {
+            return None;
+        }
+        let region = task.selection.project(task.chain.strides());
+        let (lowest, highest) = region.bounds()?;
+        let start = u64::try_from(lowest).ok()?;
+        let end = u64::try_from(highest).ok()? + task.chain.spec().dtype.item_size as u64;
+        ((end - start) < task.chain.len_bytes() as u64 / 2).then_some(start..end)
     }
 
     /// Reads shard `index` from the parts of it that [`ReadRequest::shard_ranges`] named.
@@ -218,18 +251,26 @@ const UNKNOWN_LEN: u64 = u64::MAX >> 1;
 /// Parts of a stored value, fetched one by one.
 #[derive(Debug)]
 pub struct Segments<'a> {
-    /// The shard's key, for errors.
+    /// The value's key, for errors.
     key: &'a str,
     /// Offset of the first byte, and the bytes; ascending.
     parts: Vec<(u64, &'a [u8])>,
+    /// Length of the whole value.
+    len_bytes: u64,
 }
 
 impl<'a> Segments<'a> {
-    /// Parts in any order.
+    /// Parts of a shard, in any order.
     #[must_use]
-    pub fn new(key: &'a str, mut parts: Vec<(u64, &'a [u8])>) -> Self {
+    pub fn new(key: &'a str, parts: Vec<(u64, &'a [u8])>) -> Self {
+        Self::of_value(key, parts, UNKNOWN_LEN)
+    }
+
+    /// Parts of a value of which the length is known.
+    #[must_use]
+    pub fn of_value(key: &'a str, mut parts: Vec<(u64, &'a [u8])>, len_bytes: u64) -> Self {
         parts.sort_unstable_by_key(|(start, _)| *start);
-        Self { key, parts }
+        Self { key, parts, len_bytes }
     }
 
     fn fetched_bytes(&self) -> usize {
@@ -245,10 +286,14 @@ impl<'a> Segments<'a> {
         });
         // Everything was asked for: what is not here is not there.
         found.ok_or_else(|| {
-            damaged(format!(
-                "the index puts an inner chunk at bytes {}..{}, past the end of the shard",
-                range.start, range.end
-            ))
+            damaged(if self.len_bytes == UNKNOWN_LEN {
+                format!(
+                    "the index puts an inner chunk at bytes {}..{}, past the end of the shard",
+                    range.start, range.end
+                )
+            } else {
+                format!("the chunk ends before byte {}", range.end)
+            })
             .at(self.key)
         })
     }
@@ -256,7 +301,7 @@ impl<'a> Segments<'a> {
 
 impl ByteSource for Segments<'_> {
     fn len_bytes(&self) -> u64 {
-        UNKNOWN_LEN
+        self.len_bytes
     }
 
     fn read<'a>(&'a self, range: Range<u64>, _: &'a mut ScratchBuffer) -> Result<Cow<'a, [u8]>, Error> {

@@ -2,6 +2,8 @@
 //! the pipeline's business.
 
 pub mod filesystem;
+#[cfg(feature = "remote")]
+pub mod remote;
 pub mod zip;
 
 use std::borrow::Cow;
@@ -32,6 +34,17 @@ pub trait ByteSource: Sync {
     /// How many bytes a request of its own costs as much as: ranges further apart are read one by one.
     /// `None` where a range costs nothing, whatever its length.
     fn request_cost_bytes(&self) -> Option<u64>;
+}
+
+/// Which bytes of a value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ByteRange {
+    /// All.
+    Whole,
+    /// From the first number up to the second.
+    Bounded(Range<u64>),
+    /// The last so many, or all if there are fewer.
+    Suffix(u64),
 }
 
 /// A value that is already in memory.

@@ -5,13 +5,17 @@ mod values;
 mod zip;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
 pub(crate) use self::held::{Held, owned};
 use self::values::{Flavor, ValuesBatch};
+use super::remote::RemoteHandle;
+use super::run::Limits;
 use crate::error::Error;
+use crate::pipeline::remote::RemoteBatch;
 use crate::pipeline::survey::Fetch;
 use crate::store::ChunkStore;
 use crate::store::filesystem::{FilesystemBatch, REQUEST_COST_BYTES};
@@ -22,6 +26,7 @@ pub(crate) enum Backend {
     Filesystem(FilesystemBatch),
     Zip(ZipBatch),
     Values(ValuesBatch),
+    Remote(RemoteBatch),
     /// Python brings the bytes; only the keys are known.
     Fed(Vec<String>),
 }
@@ -47,6 +52,23 @@ impl Backend {
                 Ok(Some(Self::Values(ValuesBatch::new(files.unbind(), keys, flavor))))
             }
             "zip" => Ok(zip::open(&place, keys)?.map(Self::Zip)),
+            "remote" => {
+                let (handle, in_flight, max_waiting_bytes, max_gap_bytes, max_coalesced_bytes): (
+                    Bound<'_, RemoteHandle>,
+                    usize,
+                    usize,
+                    u64,
+                    u64,
+                ) = place.extract()?;
+                Ok(Some(Self::Remote(RemoteBatch {
+                    store: Arc::clone(&handle.get().store),
+                    keys,
+                    in_flight: in_flight.max(1),
+                    max_waiting_bytes,
+                    max_gap_bytes,
+                    max_coalesced_bytes,
+                })))
+            }
             other => Err(PyTypeError::new_err(format!("no native store {other:?}"))),
         }
     }
@@ -60,6 +82,7 @@ impl Backend {
             Self::Filesystem(batch) => batch.keys(),
             Self::Zip(batch) => batch.keys(),
             Self::Values(batch) => batch.keys(),
+            Self::Remote(batch) => &batch.keys,
             Self::Fed(keys) => keys,
         }
     }
@@ -71,7 +94,7 @@ impl Backend {
                 Fetch::Parts { request_cost_bytes: Some(REQUEST_COST_BYTES) }
             }
             Self::Values(_) => Fetch::Parts { request_cost_bytes: None },
-            Self::Fed(_) => Fetch::Values,
+            Self::Remote(_) | Self::Fed(_) => Fetch::Values,
         }
     }
 
@@ -79,7 +102,7 @@ impl Backend {
     pub(crate) fn load(&self, py: Python<'_>, wanted: impl Fn(usize) -> bool) -> PyResult<()> {
         match self {
             Self::Values(batch) => batch.load(py, wanted),
-            Self::Filesystem(_) | Self::Zip(_) | Self::Fed(_) => Ok(()),
+            Self::Filesystem(_) | Self::Zip(_) | Self::Remote(_) | Self::Fed(_) => Ok(()),
         }
     }
 
@@ -87,7 +110,22 @@ impl Backend {
     pub(crate) fn finish(&self, py: Python<'_>) -> PyResult<()> {
         match self {
             Self::Values(batch) => batch.store(py),
-            Self::Filesystem(_) | Self::Zip(_) | Self::Fed(_) => Ok(()),
+            Self::Filesystem(_) | Self::Zip(_) | Self::Remote(_) | Self::Fed(_) => Ok(()),
+        }
+    }
+
+    /// The chunks as those of a store on the network.
+    pub(crate) fn remote(&self) -> Option<&RemoteBatch> {
+        match self {
+            Self::Remote(batch) => Some(batch),
+            _ => None,
+        }
+    }
+
+    /// The most values of `chunk_bytes` that there may be at the same time, set by the limits.
+    pub(crate) fn limit_in_flight(&mut self, limits: &Limits, chunk_bytes: usize) {
+        if let Self::Remote(batch) = self {
+            batch.in_flight = limits.in_flight(batch.in_flight, chunk_bytes);
         }
     }
 
@@ -96,7 +134,9 @@ impl Backend {
             Self::Filesystem(batch) => Ok(batch),
             Self::Zip(batch) => Ok(batch),
             Self::Values(batch) => Ok(batch),
-            Self::Fed(_) => Err(Error::Internal("chunks that Python brings cannot be opened".to_owned())),
+            Self::Remote(_) | Self::Fed(_) => {
+                Err(Error::Internal("chunks that have to be fetched cannot be opened".to_owned()))
+            }
         }
     }
 }

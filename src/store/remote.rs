@@ -1,0 +1,92 @@
+//! Stores that answer requests for values or parts of them, later: on the network.
+
+pub mod object;
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+
+use super::ByteRange;
+
+/// Why a request failed. Says nothing that must stay secret: no query of a URL, no answer's body.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct RemoteFault {
+    /// What happened.
+    pub message: String,
+    /// What the server answered, where it did.
+    pub status: Option<u16>,
+    /// How often the request was made.
+    pub attempts: usize,
+}
+
+/// The answer to a request, some time.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, RemoteFault>>;
+
+/// A store on the network. One value replaces another as a whole.
+pub trait RemoteStore: std::fmt::Debug + Send + Sync {
+    /// The value under `key` or a part of it; `None` where there is no value. A range may end past the end of the
+    /// value: then the answer is shorter.
+    fn get<'a>(&'a self, key: &'a str, range: ByteRange) -> Answer<'a, Option<Bytes>>;
+
+    /// Stores a value.
+    fn put<'a>(&'a self, key: &'a str, value: Bytes) -> Answer<'a, ()>;
+
+    /// Removes a value; one that is not there counts as removed.
+    fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()>;
+
+    /// The store and the key as people write them, without secrets.
+    fn location(&self, key: &str) -> String;
+}
+
+/// The part of a whole value that `range` asks for.
+#[must_use]
+pub fn part_of(whole: &Bytes, range: &ByteRange) -> Bytes {
+    let len = whole.len();
+    let clamp = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(len);
+    match range {
+        ByteRange::Whole => whole.clone(),
+        ByteRange::Bounded(Range { start, end }) => whole.slice(clamp(*start)..clamp(*end).max(clamp(*start))),
+        ByteRange::Suffix(count) => whole.slice(len - clamp(*count)..),
+    }
+}
+
+/// A text of others with everything taken out of its URLs that may be secret.
+#[must_use]
+pub fn without_secrets(text: &str) -> String {
+    text.split_inclusive(char::is_whitespace).map(redacted).collect()
+}
+
+fn redacted(word: &str) -> String {
+    let Some((scheme, rest)) = word.split_once("://") else { return word.to_owned() };
+    let end = rest.find(['?', '#']).unwrap_or(rest.trim_end().len());
+    let (address, _query) = rest.split_at(end);
+    let host_end = address.find('/').unwrap_or(address.len());
+    let host = address[..host_end].rsplit('@').next().unwrap_or_default();
+    let space = if word.ends_with(char::is_whitespace) { " " } else { "" };
+    format!("{scheme}://{host}{}{space}", &address[host_end..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_whole_values() {
+        let whole = Bytes::from_static(b"0123456789");
+        assert_eq!(part_of(&whole, &ByteRange::Whole), whole);
+        assert_eq!(part_of(&whole, &ByteRange::Bounded(2..4)), "23");
+        assert_eq!(part_of(&whole, &ByteRange::Bounded(8..40)), "89");
+        assert_eq!(part_of(&whole, &ByteRange::Bounded(30..40)), "");
+        assert_eq!(part_of(&whole, &ByteRange::Suffix(3)), "789");
+        assert_eq!(part_of(&whole, &ByteRange::Suffix(30)), whole);
+    }
+
+    #[test]
+    fn secrets_in_urls_are_taken_out() {
+        let text = "GET https://user:word@host.org/a/b?sig=abc in 3 ms: http://host/x#y";
+        assert_eq!(without_secrets(text), "GET https://host.org/a/b in 3 ms: http://host/x");
+        assert_eq!(without_secrets("nothing here"), "nothing here");
+    }
+}

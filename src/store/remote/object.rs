@@ -1,0 +1,132 @@
+//! Stores of the `object_store` crate: S3, Google Cloud Storage, Azure, HTTP.
+
+use std::error::Error as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use object_store::path::Path;
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+
+use super::{Answer, RemoteFault, RemoteStore, part_of, without_secrets};
+use crate::store::ByteRange;
+
+/// A store of that crate, with its own retries, credentials and connections.
+#[derive(Debug)]
+pub struct ObjectRemote {
+    store: Arc<dyn ObjectStore>,
+    /// The server answers with whole values whatever part is asked for.
+    ignores_ranges: AtomicBool,
+    /// It does not know ranges that count from the end.
+    lacks_suffixes: AtomicBool,
+}
+
+impl ObjectRemote {
+    /// Speaks to `store`.
+    #[must_use]
+    pub fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Self { store, ignores_ranges: AtomicBool::new(false), lacks_suffixes: AtomicBool::new(false) }
+    }
+
+    async fn whole(&self, path: &Path) -> Result<Bytes, object_store::Error> {
+        self.store.get(path).await?.bytes().await
+    }
+
+    async fn part(&self, path: &Path, range: GetRange) -> Result<Bytes, object_store::Error> {
+        let options = GetOptions { range: Some(range), ..GetOptions::default() };
+        self.store.get_opts(path, options).await?.bytes().await
+    }
+
+    async fn suffix(&self, path: &Path, count: u64) -> Result<Bytes, object_store::Error> {
+        if !self.lacks_suffixes.load(Ordering::Relaxed) {
+            match self.part(path, GetRange::Suffix(count)).await {
+                Err(object_store::Error::NotSupported { .. }) => {
+                    self.lacks_suffixes.store(true, Ordering::Relaxed);
+                }
+                answer => return answer,
+            }
+        }
+        let len = self.store.head(path).await?.size;
+        self.part(path, GetRange::Bounded(len.saturating_sub(count)..len)).await
+    }
+
+    async fn fetch(&self, path: &Path, range: &ByteRange) -> Result<Bytes, object_store::Error> {
+        if !self.ignores_ranges.load(Ordering::Relaxed) {
+            let answer = match range {
+                ByteRange::Whole => return self.whole(path).await,
+                ByteRange::Bounded(range) => self.part(path, GetRange::Bounded(range.clone())).await,
+                ByteRange::Suffix(count) => self.suffix(path, *count).await,
+            };
+            match answer {
+                Err(error) if is_not_partial(&error) => self.ignores_ranges.store(true, Ordering::Relaxed),
+                answer => return answer,
+            }
+        }
+        Ok(part_of(&self.whole(path).await?, range))
+    }
+}
+
+/// Whether the server answered with a whole value where a part was asked for. The crate has no name for it.
+fn is_not_partial(error: &object_store::Error) -> bool {
+    error.source().is_some_and(|source| source.to_string().contains("non-partial response"))
+}
+
+/// The fault without what must stay secret: servers put keys and signatures into the bodies of their answers.
+fn fault_of(error: &object_store::Error) -> RemoteFault {
+    let text = error.source().map_or_else(|| error.to_string(), ToString::to_string);
+    let after = |marker: &str| {
+        let rest = text.split_once(marker)?.1.trim_start();
+        rest.split(|character: char| !character.is_ascii_digit()).next()?.parse::<usize>().ok()
+    };
+    let status = match error {
+        object_store::Error::PermissionDenied { .. } => Some(403),
+        object_store::Error::Unauthenticated { .. } => Some(401),
+        _ => after("status code: ").and_then(|status| u16::try_from(status).ok()),
+    };
+    let attempts = after(", after ").map_or(1, |retries| retries + 1);
+    let message = match status {
+        Some(status) => format!("the server answered {status}"),
+        None => without_secrets(text.split_once(" - ").map_or(text.as_str(), |(_, what)| what)),
+    };
+    RemoteFault { message, status, attempts }
+}
+
+fn path_of(key: &str) -> Result<Path, RemoteFault> {
+    Path::parse(key).map_err(|error| RemoteFault { message: error.to_string(), status: None, attempts: 0 })
+}
+
+impl RemoteStore for ObjectRemote {
+    fn get<'a>(&'a self, key: &'a str, range: ByteRange) -> Answer<'a, Option<Bytes>> {
+        async move {
+            match self.fetch(&path_of(key)?, &range).await {
+                Ok(bytes) => Ok(Some(bytes)),
+                Err(object_store::Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(fault_of(&error)),
+            }
+        }
+        .boxed()
+    }
+
+    fn put<'a>(&'a self, key: &'a str, value: Bytes) -> Answer<'a, ()> {
+        async move {
+            let path = path_of(key)?;
+            self.store.put(&path, value.into()).await.map(|_| ()).map_err(|error| fault_of(&error))
+        }
+        .boxed()
+    }
+
+    fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
+        async move {
+            match self.store.delete(&path_of(key)?).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+                Err(error) => Err(fault_of(&error)),
+            }
+        }
+        .boxed()
+    }
+
+    fn location(&self, key: &str) -> String {
+        format!("{key:?} in {}", without_secrets(&self.store.to_string()))
+    }
+}
