@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import urllib.request
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,6 @@ class S3Server:
         from moto.server import ThreadedMotoServer
 
         self._server: Any = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        self._numbers = itertools.count()
 
     def start(self) -> None:
         """Start it in a thread of its own."""
@@ -66,7 +65,8 @@ class S3Server:
 
     def bucket(self) -> Bucket:
         """Make a new bucket."""
-        name = f"bucket-{next(self._numbers)}"
+        # Servers in one process share what they hold: it is moto's, not theirs.
+        name = f"bucket-{uuid.uuid4().hex}"
         # moto asks for no signature, so that boto3 (slow to import) is not needed here.
         request = urllib.request.Request(f"{self.endpoint}/{name}", method="PUT")
         with urllib.request.urlopen(request, timeout=30) as answer:

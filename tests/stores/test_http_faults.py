@@ -96,12 +96,7 @@ def test_what_passes_is_tried_again(
     url = serve(file_server, tmp_path, VALUES, chunks=(10,), shards=(100,))
     array = open_subject(READERS["obstore"](url))
     file_server.schedule = first(2, fault, key="array/c/")
-    answer = read_or_error(array, selection)
-    if isinstance(answer, Exception):
-        # A body that was cut is an error at the least.
-        assert fault in CUT
-    else:
-        assert np.array_equal(answer, VALUES[selection])
+    assert np.array_equal(np.asarray(array[selection]), VALUES[selection])
 
 
 @pytest.mark.parametrize("fault", WRONG, ids=label)
@@ -112,8 +107,8 @@ def test_other_bytes_than_asked_are_not_taken_for_them(
     url = serve_uncompressed_shards(file_server, tmp_path, location)
     array = open_subject(READERS["obstore"](url))
     file_server.schedule = whenever(fault, ranges_only=True)
-    answer = read_or_error(array, slice(205, 395, 20))
-    assert isinstance(answer, Exception) or np.array_equal(answer, VALUES[205:395:20])
+    answer = read_or_error(array, slice(225, 395, 20))
+    assert isinstance(answer, Exception) or np.array_equal(answer, VALUES[225:395:20])
 
 
 @pytest.mark.parametrize("ranges", ["none", "no suffix: 416", "no suffix: 200"])
@@ -124,8 +119,8 @@ def test_without_ranges_nothing_is_misread(
     url = serve_uncompressed_shards(file_server, tmp_path, location)
     array = open_subject(READERS["obstore"](url))
     file_server.ranges = ranges
-    answer = read_or_error(array, slice(205, 395, 20))
-    assert isinstance(answer, Exception) or np.array_equal(answer, VALUES[205:395:20])
+    answer = read_or_error(array, slice(225, 395, 20))
+    assert isinstance(answer, Exception) or np.array_equal(answer, VALUES[225:395:20])
     # Whole shards need no ranges.
     assert np.array_equal(np.asarray(array[...]), VALUES)
 

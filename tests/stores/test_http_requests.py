@@ -130,3 +130,26 @@ def test_a_shard_is_written_with_one_put(
     asked = sorted(request.key for request in file_server.chunks("PUT"))
     assert asked == ["array/c/0", "array/c/1"]
     assert len(file_server.chunks()) == (0 if is_whole else 2)
+
+
+def test_no_request_asks_for_sizes(reader: str, file_server: FileServer, tmp_path: Path) -> None:
+    url = serve(file_server, tmp_path, VALUES, chunks=(10,), shards=(200,))
+    array = open_subject(READERS[reader](url))
+    assert np.array_equal(np.asarray(array[5:395:20]), VALUES[5:395:20])
+    assert not file_server.chunks("HEAD")
+
+
+@pytest.mark.skipif(ZARR_VERSION < (3, 4), reason="this zarr has no knobs")
+def test_joined_ranges_are_no_larger_than_allowed(
+    reader: str, file_server: FileServer, tmp_path: Path
+) -> None:
+    url = serve(file_server, tmp_path, VALUES, chunks=(10,), shards=(400,), compressors=None)
+    with zarr.config.set({"array.sharding_coalesce_max_bytes": 200}):
+        array = open_subject(READERS[reader](url))
+        assert np.array_equal(np.asarray(array[0:200]), VALUES[0:200])
+    spans = [
+        int(request.range.partition("-")[2]) - int(request.range.partition("-")[0]) + 1
+        for request in file_server.chunks()
+        if request.range and not request.range.startswith("-")
+    ]
+    assert max(spans) <= 200 or max(spans) == 40 * 16 + 4
