@@ -66,6 +66,8 @@ async def test_requests_of_a_task_that_is_gone_are_closed(
     assert len(file_server.log) == before, "requests go on"
     file_server.behave()
     assert np.array_equal(np.asarray(await array.getitem(slice(None))), VALUES)
+    if reader == "fsspec":
+        await array.store.fs._session.close()
 
 
 async def _open(reader: str, url: str) -> Any:

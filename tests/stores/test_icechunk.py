@@ -92,6 +92,7 @@ def test_sessions_do_not_see_each_other(request: pytest.FixtureRequest) -> None:
         assert np.array_equal(np.asarray(other[...]), values())
 
 
+@pytest.mark.filterwarnings("ignore:Passing `None` in:DeprecationWarning")
 def test_virtual_chunks(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     heap = tmp_path / "elsewhere" / "heap.bin"
     heap.parent.mkdir()
