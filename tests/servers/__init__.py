@@ -1,0 +1,1 @@
+"""Small servers on loopback that tests start and stop themselves."""

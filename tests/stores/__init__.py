@@ -1,0 +1,1 @@
+"""Every store that zarr-python can open, read and written through our pipeline."""
