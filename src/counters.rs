@@ -116,8 +116,8 @@ impl Counters {
             ("codec_steps.python", &self.python_steps),
             ("store_requests.native", &self.native_requests),
             ("store_requests.python", &self.python_requests),
-            ("store_bytes.fetched", &self.bytes_fetched),
-            ("store_bytes.wasted", &self.bytes_wasted),
+            ("store_requests.bytes_fetched", &self.bytes_fetched),
+            ("store_requests.bytes_wasted", &self.bytes_wasted),
         ]
     }
 

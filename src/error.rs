@@ -37,7 +37,7 @@ pub enum Error {
     },
     /// A store on the network failed.
     #[cfg(feature = "remote")]
-    #[error("chunk {chunk_key:?}: could not {operation} {location}: {fault}{}", trailer(.fault.attempts, stored.as_deref()))]
+    #[error("chunk {chunk_key:?}: could not {operation} {location}: {fault}{}", trailer(.fault.attempt, written.as_deref()))]
     Remote {
         /// Store key of the chunk, with the array's path in front.
         chunk_key: String,
@@ -49,7 +49,7 @@ pub enum Error {
         #[source]
         fault: crate::store::remote::RemoteFault,
         /// Of a write: keys of the chunks that were stored all the same.
-        stored: Option<Vec<String>>,
+        written: Option<Vec<String>>,
     },
     /// The request itself is at fault.
     #[error("{0}")]
@@ -70,9 +70,9 @@ pub enum Error {
 const LISTED_KEYS: usize = 8;
 
 #[cfg(feature = "remote")]
-fn trailer(attempts: usize, stored: Option<&[String]>) -> String {
-    let attempts = if attempts > 1 { format!(" ({attempts} attempts)") } else { String::new() };
-    let stored = stored.map(|keys| match keys {
+fn trailer(attempt: usize, written: Option<&[String]>) -> String {
+    let attempts = if attempt > 1 { format!(" ({attempt} attempts)") } else { String::new() };
+    let written = written.map(|keys| match keys {
         [] => "; no chunk of this write was stored".to_owned(),
         keys if keys.len() <= LISTED_KEYS => format!("; of this write were stored: {}", keys.join(", ")),
         keys => {
@@ -80,7 +80,7 @@ fn trailer(attempts: usize, stored: Option<&[String]>) -> String {
             format!("; of this write were stored: {} and {} more", listed.join(", "), others.len())
         }
     });
-    attempts + &stored.unwrap_or_default()
+    attempts + &written.unwrap_or_default()
 }
 
 #[cfg(feature = "remote")]
@@ -88,8 +88,8 @@ impl Error {
     /// The same failure of a write, with what was stored all the same.
     #[must_use]
     pub fn after_storing(mut self, keys: Vec<String>) -> Self {
-        if let Self::Remote { stored, .. } = &mut self {
-            *stored = Some(keys);
+        if let Self::Remote { written, .. } = &mut self {
+            *written = Some(keys);
         }
         self
     }

@@ -392,6 +392,24 @@ def open_object_store(store: object) -> RemoteHandle:
         It has settings that are not known here.
     """
 
+def open_http(url: str, retries: int, timeout_s: float) -> RemoteHandle:
+    """Open the values below an address.
+
+    Parameters
+    ----------
+    url : str
+        ``http:`` or ``https:``, without a query.
+    retries : int
+        Further attempts at a request that failed in a way that may pass.
+    timeout_s : float
+        Seconds that an attempt may take.
+
+    Raises
+    ------
+    ValueError
+        A timeout that is none.
+    """
+
 # --- writing -----------------------------------------------------------------------------------------
 
 def plan_write(

@@ -26,12 +26,16 @@ DEFAULTS: dict[str, Any] = {
     "codec_pipeline.strict": False,
     # Ours.
     "wazarr.store_concurrency": None,
+    "wazarr.store_retries": 4,
+    "wazarr.store_timeout_s": 60.0,
+    "wazarr.small_shard_bytes": 256 << 10,
     "wazarr.bytes_in_flight": 256 << 20,
     "wazarr.variable_length_limit": 512 << 20,
     "wazarr.allow_unsafe_pickle_decode": False,
 }
-"""Our keys and their defaults. Bytes for `wazarr.bytes_in_flight` and `wazarr.variable_length_limit`,
-requests for `wazarr.store_concurrency`, chunks for `codec_pipeline.chunk_concurrent_*`."""
+"""Our keys and their defaults. Bytes for `wazarr.bytes_in_flight`, `wazarr.small_shard_bytes` and `wazarr.variable_length_limit`,
+requests for `wazarr.store_concurrency`, further attempts
+for `wazarr.store_retries`, seconds for `wazarr.store_timeout_s`, chunks for `codec_pipeline.chunk_concurrent_*`."""
 
 _STORE_CONCURRENCY = 64
 
@@ -114,6 +118,30 @@ def limits() -> tuple[int, int, int]:
 def bytes_in_flight() -> int:
     """Return how many bytes of chunks one request may work on at the same time, or else one chunk."""
     return _count("wazarr.bytes_in_flight") or DEFAULTS["wazarr.bytes_in_flight"]
+
+
+def small_shard_bytes() -> int:
+    """Return up to which length a shard is fetched whole over the network when a part of it is needed."""
+    value = get("wazarr.small_shard_bytes")
+    try:
+        return max(0, int(value))
+    except (TypeError, ValueError):
+        warnings.warn(f"ignoring wazarr.small_shard_bytes={value!r}: not a number", UserWarning, stacklevel=3)
+        return DEFAULTS["wazarr.small_shard_bytes"]  # type: ignore[no-any-return]
+
+
+def store_patience() -> tuple[int, float]:
+    """Return how often a request is made again, and how many seconds each attempt may take."""
+    retries, timeout_s = get("wazarr.store_retries"), get("wazarr.store_timeout_s")
+    try:
+        return max(0, int(retries)), max(0.001, float(timeout_s))
+    except (TypeError, ValueError):
+        warnings.warn(
+            f"ignoring wazarr.store_retries={retries!r} and wazarr.store_timeout_s={timeout_s!r}: not numbers",
+            UserWarning,
+            stacklevel=3,
+        )
+        return DEFAULTS["wazarr.store_retries"], DEFAULTS["wazarr.store_timeout_s"]
 
 
 def store_concurrency() -> int:

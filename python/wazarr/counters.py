@@ -18,7 +18,8 @@ def counters() -> dict[str, Any]:
         ``"read"`` and ``"write"``: ``{"chunks", "bytes_encoded", "bytes_decoded"}``, bytes in the store
         and bytes of selected elements; ``"codec_steps"``: runs of a codec by engine, ``{"native", "wasm",
         "python"}``, inner chunks of a shard each for themselves; ``"store_requests"``: ``{"native",
-        "python"}``; ``"fallbacks"``: ``{reason: chunks}``.
+        "python"}``, with ``"bytes_fetched"`` over the network and ``"bytes_wasted"`` of these, between
+        ranges that were fetched together; ``"fallbacks"``: ``{reason: chunks}``.
     """
     answer: dict[str, Any] = {}
     for name, count in _native.counters().items():

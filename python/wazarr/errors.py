@@ -8,7 +8,7 @@
     │   └── ChunkIndexError  also IndexError
     ├── CodecError           also ValueError, RuntimeError; .codec .direction .chunk_key
     │   └── ChecksumError, WasmTrapError, WasmLimitError, PythonCodecError
-    ├── StoreError           also OSError; .chunk_key .status .attempts .stored
+    ├── StoreError           also OSError; .chunk_key .status .attempt .written
     └── InternalError        a bug of ours; asks for a report
 
 `UnsupportedError` is not a `NotImplementedError`: zarr swallows those when it opens an array. A
@@ -123,16 +123,16 @@ class StoreError(WazarrError, OSError):
         Store key of the chunk, with the array's path in front.
     status : int or None
         HTTP status that a server answered.
-    attempts : int or None
+    attempt : int or None
         How often a request over the network was made.
-    stored : tuple of str or None
+    written : tuple of str or None
         Of a write over the network that failed: keys of the chunks that were stored all the same.
     """
 
     chunk_key: str | None = None
     status: int | None = None
-    attempts: int | None = None
-    stored: tuple[str, ...] | None = None
+    attempt: int | None = None
+    written: tuple[str, ...] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with the attributes."""
@@ -228,8 +228,8 @@ def make_remote_error(
     chunk_key: str,
     location: str,
     status: int | None,
-    attempts: int,
-    stored: tuple[str, ...] | None,
+    attempt: int,
+    written: tuple[str, ...] | None,
 ) -> StoreError:
     """Make the exception for a failed request over the network; called from the native module."""
     cls = _combine(StoreError, PermissionError) if status in {401, 403} else StoreError
@@ -237,8 +237,8 @@ def make_remote_error(
     assert isinstance(error, StoreError)
     error.chunk_key = chunk_key
     error.status = status
-    error.attempts = attempts
-    error.stored = stored
+    error.attempt = attempt
+    error.written = written
     return error
 
 

@@ -299,7 +299,7 @@ class CodecPipeline(ZarrCodecPipeline):
         batch = batch_info if type(batch_info) is list else list(batch_info)
         if not batch:
             return
-        store, place = await _open_store(batch)
+        store, place = await _open_store(batch, is_write=True)
         if place is not None:
             store._check_writable()
         try:
@@ -389,13 +389,13 @@ def _whole_fallback(pipeline: CodecPipeline) -> BatchedCodecPipeline:
     )
 
 
-async def _open_store(batch: Batch) -> tuple[Any, Place | None]:
+async def _open_store(batch: Batch, *, is_write: bool = False) -> tuple[Any, Place | None]:
     """Return the store of a batch and, if the engine speaks to it itself, where its values are."""
     getter = batch[0][0]
     if type(getter) is not stores.StorePath:
         return None, None
     store = getter.store
-    place = stores.native_place(store, getter.path)
+    place = stores.native_place(store, getter.path, is_write=is_write)
     if place is not None and not store._is_open:
         await store._ensure_open()
     return store, place

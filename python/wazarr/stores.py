@@ -46,7 +46,7 @@ _METHODS = frozenset(
 )
 
 
-def native_place(store: Store, path: str = "") -> Place | None:
+def native_place(store: Store, path: str = "", *, is_write: bool = False) -> Place | None:
     """Return the kind of native store and where its values are, or None.
 
     Parameters
@@ -56,6 +56,8 @@ def native_place(store: Store, path: str = "") -> Place | None:
     path : str, optional
         Key of some value in it: some stores write certain characters in their own way, and are then left
         to Python.
+    is_write : bool, optional
+        Whether it has to be a place to write to.
 
     Returns
     -------
@@ -66,18 +68,18 @@ def native_place(store: Store, path: str = "") -> Place | None:
     find = _FINDERS.get(type(store))
     if find is None or not _METHODS.isdisjoint(store.__dict__):
         return None
-    return find(store, path)
+    return find(store, path, is_write)
 
 
-def _local_place(store: Any, _path: str) -> Place:
+def _local_place(store: Any, _path: str, _is_write: bool) -> Place:
     return "local", store.root
 
 
-def _memory_place(store: Any, _path: str) -> Place:
+def _memory_place(store: Any, _path: str, _is_write: bool) -> Place:
     return "memory", store._store_dict
 
 
-def _zip_place(store: Any, _path: str) -> Place | None:
+def _zip_place(store: Any, _path: str, _is_write: bool) -> Place | None:
     # One that may grow stays with Python, and so does a file object, which may be anything.
     if not (store.read_only and store._zmode == "r" and store.path is not None):
         return None
@@ -88,7 +90,7 @@ def _zip_place(store: Any, _path: str) -> Place | None:
     return "zip", store._zf
 
 
-def _fsspec_place(store: Any, _path: str) -> Place | None:
+def _fsspec_place(store: Any, path: str, is_write: bool) -> Place | None:
     if store.allowed_exceptions != ALLOWED_EXCEPTIONS:
         return None
     filesystem = store.fs
@@ -100,14 +102,39 @@ def _fsspec_place(store: Any, _path: str) -> Place | None:
     kind = cls.__module__, cls.__qualname__
     if kind == ("fsspec.implementations.local", "LocalFileSystem"):
         # Without `auto_mkdir` it refuses to write where there is no folder yet.
-        if filesystem.auto_mkdir or store.read_only:
+        if filesystem.auto_mkdir or not is_write:
             return "local", filesystem._strip_protocol(store.path) or "/"
     elif kind == ("fsspec.implementations.memory", "MemoryFileSystem"):
         return "memory files", (filesystem.store, filesystem._strip_protocol(store.path), _put_file(filesystem))
+    elif kind == ("fsspec.implementations.http", "HTTPFileSystem") and not is_write:
+        if _PLAIN_KEY.fullmatch(path) and _PLAIN_ADDRESS.fullmatch(store.path) and _is_plain_http(filesystem):
+            retries, timeout_s = config.store_patience()
+            identity = (store.path, retries, timeout_s)
+            handle = _handles_by_address.get(identity)
+            if handle is None:
+                handle = _handles_by_address[identity] = _native.open_http(*identity)
+            return "remote", handle
     return None
 
 
-_METHODS_OF_FILESYSTEMS = frozenset({"cat_file", "pipe_file", "_cat_file", "_pipe_file", "_rm", "rm", "open"})
+# Without a query, a fragment or characters that would have to be encoded.
+_PLAIN_ADDRESS = re.compile(r"https?://[A-Za-z0-9_\-.~:@%\[\]/=+,]+")
+
+
+def _is_plain_http(filesystem: Any) -> bool:
+    """Return whether an HTTP filesystem of fsspec has nothing configured that a request would have to heed."""
+    from fsspec.implementations.http import get_client
+
+    return (
+        not filesystem.kwargs
+        and not filesystem.client_kwargs
+        and not filesystem.encoded
+        and filesystem.get_client is get_client
+    )
+
+
+# An asynchronous filesystem has its synchronous twins in its dict, so those do not count.
+_METHODS_OF_FILESYSTEMS = frozenset({"_cat_file", "_pipe_file", "_rm", "_open"})
 
 
 def _put_file(filesystem: Any) -> Callable[[str, bytes | None], None]:
@@ -126,13 +153,13 @@ def _put_file(filesystem: Any) -> Callable[[str, bytes | None], None]:
 _PLAIN_KEY = re.compile(r"(?:[A-Za-z0-9_\-=+,@]|\.(?!\.?(?:/|$)))+(?:/(?:[A-Za-z0-9_\-=+,@]|\.(?!\.?(?:/|$)))+)*")
 
 
-def _object_place(store: Any, path: str) -> Place | None:
+def _object_place(store: Any, path: str, is_write: bool) -> Place | None:
     backend = store.store
     cls = type(backend)
     if cls.__qualname__ == "LocalStore" and cls.__module__ in {"obstore.store", "builtins"}:
         root = backend.prefix
         cleans_up = backend.__getnewargs_ex__()[1].get("automatic_cleanup", False)
-        if root is not None and _PLAIN_KEY.fullmatch(path) and (store.read_only or not cleans_up):
+        if root is not None and _PLAIN_KEY.fullmatch(path) and not (cleans_up and is_write):
             return "local", root
     elif cls.__module__ == "obstore.store" and cls.__qualname__ in _REMOTE_CLASSES:
         handle = _remote_handle(backend)
@@ -147,9 +174,13 @@ _handles: dict[int, tuple[weakref.ref[Any], _native.RemoteHandle | None]] = {}
 """By identity: a store's own connections are made once, and closed when obstore's object goes."""
 
 
+_handles_by_address: dict[tuple[str, int, float], _native.RemoteHandle] = {}
+
+
 def forget_handles() -> None:
     """Forget all connections; for a child after a fork."""
     _handles.clear()
+    _handles_by_address.clear()
 
 
 def _remote_handle(backend: Any) -> _native.RemoteHandle | None:
@@ -174,7 +205,7 @@ def _awaits_credentials(backend: Any) -> bool:
     )
 
 
-_FINDERS: dict[type, Callable[[Any, str], Place | None]] = {
+_FINDERS: dict[type, Callable[[Any, str, bool], Place | None]] = {
     LocalStore: _local_place,
     MemoryStore: _memory_place,
     ZipStore: _zip_place,
@@ -219,7 +250,7 @@ def for_engine(place: Place | None, spec: ArraySpec) -> Place | None:
     """
     if place is None or place[0] != "remote":
         return place
-    return "remote", (place[1], config.store_concurrency(), max_waiting_bytes(), *coalescing(spec))
+    return "remote", (place[1], config.store_concurrency(), max_waiting_bytes(), *coalescing(spec), config.small_shard_bytes())
 
 
 def name_of(store: object, place: Place | None) -> str:

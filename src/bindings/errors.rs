@@ -58,16 +58,16 @@ pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
             ];
             make(py, "make_store_error", &keywords(py, &items))
         }
-        Error::Remote { ref chunk_key, ref location, ref fault, ref stored, .. } => {
+        Error::Remote { ref chunk_key, ref location, ref fault, ref written, .. } => {
             let none = || py.None().into_bound(py);
-            let stored = stored.as_ref().and_then(|keys| pyo3::types::PyTuple::new(py, keys).ok());
+            let written = written.as_ref().and_then(|keys| pyo3::types::PyTuple::new(py, keys).ok());
             let items = [
                 ("message", text(py, &error.to_string())),
                 ("chunk_key", text(py, chunk_key)),
                 ("location", text(py, location)),
                 ("status", fault.status.map_or_else(none, |status| number(py, status.into()))),
-                ("attempts", number(py, fault.attempts)),
-                ("stored", stored.map_or_else(none, Bound::into_any)),
+                ("attempt", number(py, fault.attempt)),
+                ("written", written.map_or_else(none, Bound::into_any)),
             ];
             make(py, "make_remote_error", &keywords(py, &items))
         }

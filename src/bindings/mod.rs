@@ -32,7 +32,7 @@ mod _native {
     #[pymodule_export]
     use super::read_job::{PyShardIndex, ReadJob, plan_read};
     #[pymodule_export]
-    use super::remote::{RemoteHandle, open_object_store};
+    use super::remote::{RemoteHandle, open_http, open_object_store};
     #[pymodule_export]
     use super::write_job::{WriteJob, plan_write};
 

@@ -2,7 +2,9 @@
 
 use std::future::Future;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3_object_store::PyExternalObjectStore;
 use tokio::runtime::{Builder, Runtime};
@@ -14,6 +16,7 @@ use crate::pipeline::remote::Decoders;
 use crate::process::PerProcess;
 use crate::schedule::{CancelToken, Workers};
 use crate::store::remote::RemoteStore;
+use crate::store::remote::http::{self, HttpRemote, Patience};
 use crate::store::remote::object::ObjectRemote;
 
 /// Started by the first request.
@@ -22,6 +25,7 @@ static RUNTIME: PerProcess<OnceLock<Runtime>> = PerProcess::new(OnceLock::new);
 /// To be called in the child after a fork, before anything else here.
 pub(super) fn after_fork_in_child() {
     RUNTIME.forget_in_child();
+    http::after_fork_in_child();
 }
 
 fn runtime() -> Result<&'static Runtime, Error> {
@@ -73,5 +77,15 @@ pub(crate) fn open_object_store(py: Python<'_>, store: &Bound<'_, PyAny>) -> PyR
     run::caught(py, || {
         let opened: PyExternalObjectStore = store.extract()?;
         Ok(RemoteHandle { store: Arc::new(ObjectRemote::new(opened.into_dyn())) })
+    })
+}
+
+/// Opens the values below an HTTP address.
+#[pyfunction]
+pub(crate) fn open_http(py: Python<'_>, url: &str, retries: usize, timeout_s: f64) -> PyResult<RemoteHandle> {
+    run::caught(py, || {
+        let timeout = Duration::try_from_secs_f64(timeout_s)
+            .map_err(|error| PyValueError::new_err(format!("timeout of {timeout_s} s: {error}")))?;
+        Ok(RemoteHandle { store: Arc::new(HttpRemote::new(url, Patience { retries, timeout })) })
     })
 }

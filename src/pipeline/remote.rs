@@ -15,6 +15,7 @@ use super::feeding::Feeding;
 use super::read::{ReadRequest, Segments};
 use super::write::WriteRequest;
 use crate::codec::Scratch;
+use crate::codec::chain::Chain;
 use crate::codec::scratch::copy_of;
 use crate::codec::sharding::IndexLocation;
 use crate::counters::COUNTERS;
@@ -22,9 +23,6 @@ use crate::error::Error;
 use crate::schedule::{CancelToken, Work, Workers};
 use crate::store::remote::{RemoteFault, RemoteStore};
 use crate::store::{ByteRange, ByteSource, InMemory};
-
-/// Shards of at most so many bytes are fetched whole: a second round trip takes longer than the rest of them.
-const SMALL_SHARD_BYTES: usize = 256 << 10;
 
 /// The chunks of one batch in a store on the network.
 #[derive(Debug)]
@@ -41,6 +39,8 @@ pub struct RemoteBatch {
     pub max_gap_bytes: u64,
     /// … unless that is more than so many bytes.
     pub max_coalesced_bytes: u64,
+    /// Shards of at most so many bytes are fetched whole: a second round trip takes longer than the rest of them.
+    pub small_shard_bytes: usize,
 }
 
 impl RemoteBatch {
@@ -51,13 +51,13 @@ impl RemoteBatch {
             operation,
             location: self.store.location(key),
             fault,
-            stored: None,
+            written: None,
         }
     }
 
-    async fn get(&self, index: usize, range: ByteRange) -> Result<Option<Bytes>, Error> {
+    async fn get(&self, index: usize, range: ByteRange, chain: &Chain) -> Result<Option<Bytes>, Error> {
         COUNTERS.add_native_requests(1);
-        let answer = self.store.get(&self.keys[index], range).await;
+        let answer = self.store.get(&self.keys[index], range, chain.encoded_limit() as u64).await;
         let bytes = answer.map_err(|fault| self.fault(index, "get", fault))?;
         COUNTERS.add_fetched(bytes.as_ref().map_or(0, Bytes::len));
         Ok(bytes)
@@ -214,8 +214,8 @@ async fn fetch_chunk<R: RemoteRead>(
     decoders: &Decoders,
 ) -> Result<usize, Error> {
     let request = read.request();
-    let shard_len = request.tasks()[index].chain.len_bytes();
-    if shard_len > SMALL_SHARD_BYTES
+    let chain = &request.tasks()[index].chain;
+    if chain.len_bytes() > batch.small_shard_bytes
         && let Some(sharding) = request.partial_shard(index)
     {
         let index_len = sharding.index_len() as u64;
@@ -223,18 +223,18 @@ async fn fetch_chunk<R: RemoteRead>(
             IndexLocation::Start => ByteRange::Bounded(0..index_len),
             IndexLocation::End => ByteRange::Suffix(index_len),
         };
-        return match batch.get(index, range).await? {
+        return match batch.get(index, range, chain).await? {
             None => Ok(decode_whole(read, decoders, index, None)),
             Some(stored_index) => fetch_inner(read, batch, index, stored_index, share, decoders).await,
         };
     }
     if let Some(span) = request.plain_span(index) {
-        return Ok(match batch.get(index, ByteRange::Bounded(span.clone())).await? {
+        return Ok(match batch.get(index, ByteRange::Bounded(span.clone()), chain).await? {
             None => decode_whole(read, decoders, index, None),
             Some(bytes) => decode_part(read, decoders, index, span.start, bytes),
         });
     }
-    let bytes = batch.get(index, ByteRange::Whole).await?;
+    let bytes = batch.get(index, ByteRange::Whole, chain).await?;
     Ok(decode_whole(read, decoders, index, bytes))
 }
 
@@ -287,12 +287,13 @@ async fn fetch_inner<R: RemoteRead>(
             decoding.request().decode_shard_index(index, &stored_index, key, scratch)
         })
         .await?;
+    let chain = &read.request().tasks()[index].chain;
     let needed_bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
     let joined = coalesced(&ranges, batch.max_gap_bytes, batch.max_coalesced_bytes);
     let parts: Vec<Option<(u64, Bytes)>> = stream::iter(joined)
         .map(|range| async move {
             let start = range.start;
-            let bytes = batch.get(index, ByteRange::Bounded(range)).await?;
+            let bytes = batch.get(index, ByteRange::Bounded(range), chain).await?;
             Ok::<_, Error>(bytes.map(|bytes| (start, bytes)))
         })
         .buffer_unordered(share)
@@ -371,8 +372,9 @@ async fn write_chunk<W: RemoteWrite>(
     index: usize,
     decoders: &Decoders,
 ) -> Result<(), Error> {
-    let existing = if write.request().tasks()[index].needs_existing() {
-        batch.get(index, ByteRange::Whole).await?
+    let task = &write.request().tasks()[index];
+    let existing = if task.needs_existing() {
+        batch.get(index, ByteRange::Whole, &task.chain).await?
     } else {
         None
     };

@@ -1,5 +1,6 @@
 //! Stores that answer requests for values or parts of them, later: on the network.
 
+pub mod http;
 pub mod object;
 
 use std::ops::Range;
@@ -18,7 +19,16 @@ pub struct RemoteFault {
     /// What the server answered, where it did.
     pub status: Option<u16>,
     /// How often the request was made.
-    pub attempts: usize,
+    pub attempt: usize,
+}
+
+impl RemoteFault {
+    /// An answer longer than any sound one.
+    #[must_use]
+    pub fn too_long(limit_bytes: u64) -> Self {
+        let message = format!("the value is longer than the {limit_bytes} bytes that are possible");
+        Self { message, status: None, attempt: 1 }
+    }
 }
 
 /// The answer to a request, some time.
@@ -27,8 +37,8 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, RemoteFault>>;
 /// A store on the network. One value replaces another as a whole.
 pub trait RemoteStore: std::fmt::Debug + Send + Sync {
     /// The value under `key` or a part of it; `None` where there is no value. A range may end past the end of the
-    /// value: then the answer is shorter.
-    fn get<'a>(&'a self, key: &'a str, range: ByteRange) -> Answer<'a, Option<Bytes>>;
+    /// value: then the answer is shorter. Answers of more than `limit_bytes` are refused.
+    fn get<'a>(&'a self, key: &'a str, range: ByteRange, limit_bytes: u64) -> Answer<'a, Option<Bytes>>;
 
     /// Stores a value.
     fn put<'a>(&'a self, key: &'a str, value: Bytes) -> Answer<'a, ()>;

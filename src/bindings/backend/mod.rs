@@ -53,12 +53,13 @@ impl Backend {
             }
             "zip" => Ok(zip::open(&place, keys)?.map(Self::Zip)),
             "remote" => {
-                let (handle, in_flight, max_waiting_bytes, max_gap_bytes, max_coalesced_bytes): (
+                let (handle, in_flight, max_waiting_bytes, max_gap_bytes, max_coalesced_bytes, small): (
                     Bound<'_, RemoteHandle>,
                     usize,
                     usize,
                     u64,
                     u64,
+                    usize,
                 ) = place.extract()?;
                 Ok(Some(Self::Remote(RemoteBatch {
                     store: Arc::clone(&handle.get().store),
@@ -67,6 +68,7 @@ impl Backend {
                     max_waiting_bytes,
                     max_gap_bytes,
                     max_coalesced_bytes,
+                    small_shard_bytes: small,
                 })))
             }
             other => Err(PyTypeError::new_err(format!("no native store {other:?}"))),

@@ -29,42 +29,65 @@ impl ObjectRemote {
         Self { store, ignores_ranges: AtomicBool::new(false), lacks_suffixes: AtomicBool::new(false) }
     }
 
-    async fn whole(&self, path: &Path) -> Result<Bytes, object_store::Error> {
-        self.store.get(path).await?.bytes().await
+    async fn part(&self, path: &Path, range: Option<GetRange>, limit_bytes: u64) -> Result<Bytes, Failed> {
+        let answer = self.store.get_opts(path, GetOptions { range, ..GetOptions::default() }).await?;
+        if answer.range.end.saturating_sub(answer.range.start) > limit_bytes {
+            return Err(Failed::TooLong);
+        }
+        Ok(answer.bytes().await?)
     }
 
-    async fn part(&self, path: &Path, range: GetRange) -> Result<Bytes, object_store::Error> {
-        let options = GetOptions { range: Some(range), ..GetOptions::default() };
-        self.store.get_opts(path, options).await?.bytes().await
-    }
-
-    async fn suffix(&self, path: &Path, count: u64) -> Result<Bytes, object_store::Error> {
+    async fn suffix(&self, path: &Path, count: u64, limit_bytes: u64) -> Result<Bytes, Failed> {
         if !self.lacks_suffixes.load(Ordering::Relaxed) {
-            match self.part(path, GetRange::Suffix(count)).await {
-                Err(object_store::Error::NotSupported { .. }) => {
-                    self.lacks_suffixes.store(true, Ordering::Relaxed);
-                }
+            match self.part(path, Some(GetRange::Suffix(count)), limit_bytes).await {
+                Err(Failed::Store(error)) if lacks_suffixes(&error) => {}
                 answer => return answer,
             }
         }
         let len = self.store.head(path).await?.size;
-        self.part(path, GetRange::Bounded(len.saturating_sub(count)..len)).await
+        self.lacks_suffixes.store(true, Ordering::Relaxed);
+        if len == 0 {
+            return Ok(Bytes::new());
+        }
+        self.part(path, Some(GetRange::Bounded(len.saturating_sub(count)..len)), limit_bytes).await
     }
 
-    async fn fetch(&self, path: &Path, range: &ByteRange) -> Result<Bytes, object_store::Error> {
+    async fn fetch(&self, path: &Path, range: &ByteRange, limit_bytes: u64) -> Result<Bytes, Failed> {
         if !self.ignores_ranges.load(Ordering::Relaxed) {
             let answer = match range {
-                ByteRange::Whole => return self.whole(path).await,
-                ByteRange::Bounded(range) => self.part(path, GetRange::Bounded(range.clone())).await,
-                ByteRange::Suffix(count) => self.suffix(path, *count).await,
+                ByteRange::Whole => return self.part(path, None, limit_bytes).await,
+                ByteRange::Bounded(range) => {
+                    self.part(path, Some(GetRange::Bounded(range.clone())), limit_bytes).await
+                }
+                ByteRange::Suffix(count) => self.suffix(path, *count, limit_bytes).await,
             };
             match answer {
-                Err(error) if is_not_partial(&error) => self.ignores_ranges.store(true, Ordering::Relaxed),
+                Err(Failed::Store(error)) if is_not_partial(&error) => {
+                    self.ignores_ranges.store(true, Ordering::Relaxed);
+                }
                 answer => return answer,
             }
         }
-        Ok(part_of(&self.whole(path).await?, range))
+        Ok(part_of(&self.part(path, None, limit_bytes).await?, range))
     }
+}
+
+/// Why a value did not arrive.
+enum Failed {
+    Store(object_store::Error),
+    TooLong,
+}
+
+impl From<object_store::Error> for Failed {
+    fn from(error: object_store::Error) -> Self {
+        Self::Store(error)
+    }
+}
+
+/// Whether a server may not know ranges that count from the end.
+fn lacks_suffixes(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotSupported { .. })
+        || matches!(fault_of(error).status, Some(400 | 416 | 501))
 }
 
 /// Whether the server answered with a whole value where a part was asked for. The crate has no name for it.
@@ -84,25 +107,26 @@ fn fault_of(error: &object_store::Error) -> RemoteFault {
         object_store::Error::Unauthenticated { .. } => Some(401),
         _ => after("status code: ").and_then(|status| u16::try_from(status).ok()),
     };
-    let attempts = after(", after ").map_or(1, |retries| retries + 1);
+    let attempt = after(", after ").map_or(1, |retries| retries + 1);
     let message = match status {
         Some(status) => format!("the server answered {status}"),
         None => without_secrets(text.split_once(" - ").map_or(text.as_str(), |(_, what)| what)),
     };
-    RemoteFault { message, status, attempts }
+    RemoteFault { message, status, attempt }
 }
 
 fn path_of(key: &str) -> Result<Path, RemoteFault> {
-    Path::parse(key).map_err(|error| RemoteFault { message: error.to_string(), status: None, attempts: 0 })
+    Path::parse(key).map_err(|error| RemoteFault { message: error.to_string(), status: None, attempt: 0 })
 }
 
 impl RemoteStore for ObjectRemote {
-    fn get<'a>(&'a self, key: &'a str, range: ByteRange) -> Answer<'a, Option<Bytes>> {
+    fn get<'a>(&'a self, key: &'a str, range: ByteRange, limit_bytes: u64) -> Answer<'a, Option<Bytes>> {
         async move {
-            match self.fetch(&path_of(key)?, &range).await {
+            match self.fetch(&path_of(key)?, &range, limit_bytes).await {
                 Ok(bytes) => Ok(Some(bytes)),
-                Err(object_store::Error::NotFound { .. }) => Ok(None),
-                Err(error) => Err(fault_of(&error)),
+                Err(Failed::Store(object_store::Error::NotFound { .. })) => Ok(None),
+                Err(Failed::Store(error)) => Err(fault_of(&error)),
+                Err(Failed::TooLong) => Err(RemoteFault::too_long(limit_bytes)),
             }
         }
         .boxed()
