@@ -14,6 +14,7 @@ mod memory;
 mod objects;
 mod read_job;
 mod run;
+mod text;
 mod write_job;
 
 use pyo3::prelude::*;
