@@ -81,7 +81,7 @@ pub(super) fn paired_offsets(
 }
 
 /// How long the interpreter lock is held at a time.
-const TURN: Duration = Duration::from_millis(3);
+const TURN: Duration = Duration::from_millis(2);
 /// How long it is left to others then: who is woken for it must find it free.
 const PAUSE: Duration = Duration::from_micros(50);
 /// Elements between two looks at the clock.
