@@ -13,6 +13,7 @@ import zarr
 from zarr.codecs import BloscCodec, ZstdCodec
 from zarr.codecs.numcodecs import Zlib
 from zarr.core.buffer import Buffer, BufferPrototype, NDBuffer
+from zarr.core.dtype import VariableLengthBytes
 from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import wazarr
@@ -173,7 +174,9 @@ def test_variable_length() -> None:
     explanation = wazarr.explain(array, np.s_[2:5])
     assert (explanation.chunks, explanation.elements) == (2, 3)
     assert (explanation.bytes_selected, explanation.bytes_decoded, explanation.bytes_encoded) == (None,) * 3
-    assert any("Python objects" in line for line in explanation.holds_gil)
+    assert not any("Python objects" in line for line in explanation.holds_gil)
+    of_bytes = zarr.create_array(MemoryStore(), shape=(10,), chunks=(4,), dtype=VariableLengthBytes())
+    assert any("Python objects" in line for line in wazarr.explain(of_bytes).holds_gil)
 
 
 def test_no_axes_and_no_elements() -> None:

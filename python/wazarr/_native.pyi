@@ -185,6 +185,10 @@ class Chain:
         """Encoded length of a chunk in bytes, where every chunk has the same."""
 
     @property
+    def is_text(self) -> bool:
+        """Whether the elements are text of variable length."""
+
+    @property
     def has_python(self) -> bool:
         """Whether any codec, of inner chunks too, runs in Python."""
 

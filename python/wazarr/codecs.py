@@ -88,7 +88,9 @@ class BoundChain:
     fallbacks : tuple of str
         Reasons why some codec does not run natively.
     is_variable : bool
-        Whether the elements are objects of variable length.
+        Whether the elements have variable length.
+    is_text : bool
+        Whether they are text in numpy's `StringDType`, which the engine fills and reads itself.
     keep : tuple
         Objects whose identity is part of the cache key.
     """
@@ -98,6 +100,7 @@ class BoundChain:
     engines: tuple[tuple[str, str], ...]
     fallbacks: tuple[str, ...]
     is_variable: bool
+    is_text: bool
     keep: tuple[Any, ...] = field(repr=False)
 
 
@@ -211,7 +214,13 @@ def bind(codecs: Sequence[Any], spec: ArraySpec) -> BoundChain:
     if _is_variable(dtype) and not is_variable:
         raise UnsupportedError("a codec that decodes to Python objects runs in Python")
     return BoundChain(
-        chain, dtype, tuple(build.engines), tuple(build.fallbacks), is_variable, (spec.dtype, spec.fill_value)
+        chain,
+        dtype,
+        tuple(build.engines),
+        tuple(build.fallbacks),
+        is_variable,
+        dtype.kind == "T" and chain.is_text,
+        (spec.dtype, spec.fill_value),
     )
 
 

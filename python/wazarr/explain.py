@@ -321,7 +321,7 @@ def _survey(
         return (0, 0, 0, 0, 0), allowed
     job = _native.plan_read(
         asked.batch,
-        _repeated(asked.shape, np.dtype(object) if bound.is_variable else bound.dtype),
+        _repeated(asked.shape, np.dtype(object) if _makes_objects(bound) else bound.dtype),
         asked.drop_axes,
         lambda spec: pipeline.bound(spec).chain,
         store=None if place is None else store,
@@ -403,7 +403,12 @@ def _holders(bound: BoundChain, place: tuple[str, Any] | None, store: object) ->
         yield f"store {stores.describe(store)}: its Python methods, which bring the bytes"
     elif place[0] in {"memory", "memory files", "zip"}:
         yield f"store {stores.describe(store)}: one look into its dict per chunk, before the rest"
-    if bound.is_variable:
+    if _makes_objects(bound):
         yield "elements of variable length: made into Python objects, chunk by chunk"
-        if not bound.dtype.hasobject:
+        if bound.dtype.kind != "O":
             yield f"{bound.dtype!r}: converted from those objects at the end"
+
+
+def _makes_objects(bound: BoundChain) -> bool:
+    """Whether elements become Python objects."""
+    return bound.is_variable and not bound.is_text

@@ -50,7 +50,9 @@ class Request:
             raise UnsupportedError(f"arrays of class {type(array).__qualname__} are not numpy's")
         self.given = array
         self.first = pipeline.bound(spec)
-        self.dtype = np.dtype(object) if self.first.is_variable else self.first.dtype
+        # Equal string types have the same missing value: zarr's have none.
+        is_text = self.first.is_text and array.dtype == self.first.dtype
+        self.dtype = np.dtype(object) if self.first.is_variable and not is_text else self.first.dtype
 
     def bind(self, spec: ArraySpec) -> _native.Chain:
         """Bind the chain of a chunk; called once for each distinct spec."""
@@ -70,7 +72,7 @@ class ReadTarget(Request):
     def __init__(self, pipeline: CodecPipeline, batch: Batch, out: NDBuffer) -> None:
         super().__init__(pipeline, batch, out)
         self._is_direct = self.given.dtype == self.dtype
-        # Objects for numpy's StringDType, or a caller's own `out=` of another type: converted at the end.
+        # A caller's own `out=` of another type: converted at the end.
         self.array = (
             self.given if self._is_direct else np.empty(self.given.shape, self.dtype).view(self.dtype)
         )

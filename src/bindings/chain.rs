@@ -205,6 +205,12 @@ impl PyChain {
         self.chain.encoded_len()
     }
 
+    /// Whether the elements are text of variable length.
+    #[getter]
+    fn is_text(&self) -> bool {
+        self.chain.vlen_inside() == Some(VlenKind::Utf8)
+    }
+
     /// Whether any codec, of inner chunks too, runs in Python.
     #[getter]
     fn has_python(&self) -> bool {

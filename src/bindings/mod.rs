@@ -15,6 +15,7 @@ mod objects;
 mod read_job;
 mod remote;
 mod run;
+mod text;
 mod write_job;
 
 use pyo3::prelude::*;

@@ -13,12 +13,13 @@ use super::batch::{Caller, Flow, read_batch};
 use super::chain::has_python;
 use super::errors;
 use super::memory;
-use super::objects::ObjectArray;
+use super::objects::{Variable, variable};
 use super::run::{self, Limits};
 use crate::codec::Scratch;
 use crate::codec::sharding::{IndexLocation, ShardIndex};
 use crate::counters::COUNTERS;
 use crate::error::Error;
+use crate::pipeline::ObjectSink;
 use crate::pipeline::feeding::Feeding;
 use crate::pipeline::read::{self, ReadRequest, ReadTarget, ReadTask, Segments};
 use crate::pipeline::remote;
@@ -113,7 +114,11 @@ pub(crate) fn plan_read(
         .map_err(|error| errors::plan_error(py, &error))?;
         let target = match vlen {
             Some(kind) => {
-                ReadTarget::Objects { sink: Box::new(ObjectArray::new(view.memory, kind)), regions }
+                let sink: Box<dyn ObjectSink + Send> = match variable(out, view.memory, kind)? {
+                    Variable::Text(array) => Box::new(array),
+                    Variable::Objects(array) => Box::new(array),
+                };
+                ReadTarget::Objects { sink, regions }
             }
             None => ReadTarget::Elements(Output::new(view.memory, regions)),
         };

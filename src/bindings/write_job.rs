@@ -13,7 +13,7 @@ use super::batch::{Caller, Flow, read_batch};
 use super::chain::has_python;
 use super::errors;
 use super::memory;
-use super::objects::ObjectArray;
+use super::objects::{Variable, variable};
 use super::run::{self, Limits};
 use crate::counters::COUNTERS;
 use crate::error::Error;
@@ -123,7 +123,10 @@ pub(crate) fn plan_write(
         })?;
         let Some(keys) = keys else { return Ok(None) };
         let source = match vlen {
-            Some(kind) => WriteSource::Objects(Box::new(ObjectArray::new(view.memory, kind))),
+            Some(kind) => WriteSource::Objects(match variable(value, view.memory, kind)? {
+                Variable::Text(array) => Box::new(array),
+                Variable::Objects(array) => Box::new(array),
+            }),
             None => WriteSource::Elements(view.memory),
         };
         let hasher = HASHER.get();

@@ -32,6 +32,9 @@ struct Step {
     decoded_limit: usize,
 }
 
+/// An element of variable length takes as long to decode and place as so many bytes of others.
+const VARIABLE_COST_BYTES: usize = 16;
+
 /// What turns elements into the first bytes.
 #[derive(Debug)]
 enum Serializer {
@@ -226,6 +229,16 @@ impl Chain {
         match &self.serializer {
             Serializer::Shard(shard) => Some(shard),
             _ => None,
+        }
+    }
+
+    /// Roughly what decoding a chunk costs, as the bytes of elements of fixed size that take as long.
+    #[must_use]
+    pub fn cost_bytes(&self) -> usize {
+        if self.vlen_inside().is_some() {
+            self.element_count.saturating_mul(VARIABLE_COST_BYTES)
+        } else {
+            self.len_bytes
         }
     }
 

@@ -97,10 +97,10 @@ impl ReadRequest {
         self.present[index].load(Ordering::Relaxed)
     }
 
-    /// Decoded size of all chunks in bytes: what the read costs, roughly.
+    /// What the read costs, roughly: bytes to decode.
     #[must_use]
     pub fn cost_bytes(&self) -> usize {
-        self.tasks.iter().map(|task| task.chain.len_bytes()).fold(0, usize::saturating_add)
+        self.tasks.iter().map(|task| task.chain.cost_bytes()).fold(0, usize::saturating_add)
     }
 
     /// Bytes that one chunk takes at most while it is read: stored and decoded. Of a shard that is an inner

@@ -65,10 +65,10 @@ impl WriteRequest {
         &self.tasks
     }
 
-    /// Decoded size of all chunks in bytes: what the write costs, roughly.
+    /// What the write costs, roughly: bytes to encode.
     #[must_use]
     pub fn cost_bytes(&self) -> usize {
-        self.tasks.iter().map(|task| task.chain.len_bytes()).fold(0, usize::saturating_add)
+        self.tasks.iter().map(|task| task.chain.cost_bytes()).fold(0, usize::saturating_add)
     }
 
     /// Bytes that one chunk takes at most while it is written: decoded and encoded.

@@ -104,11 +104,19 @@ pub(crate) fn slice_indices(
 
 fn checked_index(index: isize, axis: usize, len: usize) -> Result<usize, PlanError> {
     let wrapped = if index < 0 { index + len.cast_signed() } else { index };
-    usize::try_from(wrapped).ok().filter(|&wrapped| wrapped < len).ok_or(PlanError::OutOfBounds {
-        index,
-        axis,
-        len,
-    })
+    match usize::try_from(wrapped) {
+        Ok(wrapped) if wrapped < len => Ok(wrapped),
+        _ => Err(PlanError::OutOfBounds { index, axis, len }),
+    }
+}
+
+/// [`checked_index`] of each. That none counts from the end is found out first, without a branch for each.
+fn checked_indices(indices: &[isize], axis: usize, len: usize) -> Result<Arc<[usize]>, PlanError> {
+    if indices.iter().fold(true, |is_plain, &index| is_plain & (index.cast_unsigned() < len)) {
+        return Ok(indices.iter().map(|&index| index.cast_unsigned()).collect());
+    }
+    let checked: Result<Vec<_>, _> = indices.iter().map(|&index| checked_index(index, axis, len)).collect();
+    checked.map(Arc::from)
 }
 
 /// Resolves an index expression against an array of this shape.
@@ -121,12 +129,37 @@ pub fn resolve(items: &[Item], array_shape: &[usize]) -> Result<Resolved, PlanEr
     {
         return resolve_basic(items, array_shape);
     }
-    let items = expand(items, array_shape)?;
-    if items.iter().any(|item| matches!(item, Item::Integers { .. })) {
-        resolve_advanced(&items, array_shape)
-    } else {
-        resolve_basic(&items, array_shape)
+    if let Some(points) = resolve_points(items, array_shape)? {
+        return Ok(points);
     }
+    let is_expanded = items.len() == array_shape.len()
+        && !items.iter().any(|item| matches!(item, Item::Mask { .. } | Item::Ellipsis));
+    let expanded = if is_expanded { None } else { Some(expand(items, array_shape)?) };
+    let items = expanded.as_deref().unwrap_or(items);
+    if items.iter().any(|item| matches!(item, Item::Integers { .. })) {
+        resolve_advanced(items, array_shape)
+    } else {
+        resolve_basic(items, array_shape)
+    }
+}
+
+/// The common case of points without detours: a list of coordinates for each of several axes, all as long.
+fn resolve_points(items: &[Item], array_shape: &[usize]) -> Result<Option<Resolved>, PlanError> {
+    let [Item::Integers { shape: result_shape, .. }, _, ..] = items else { return Ok(None) };
+    let is_list = |item: &Item| matches!(item, Item::Integers { shape, .. } if shape == result_shape);
+    if items.len() != array_shape.len() || result_shape.len() != 1 || !items.iter().all(is_list) {
+        return Ok(None);
+    }
+    let mut coordinates = Vec::with_capacity(items.len());
+    for (axis, (item, &len)) in items.iter().zip(array_shape).enumerate() {
+        let Item::Integers { values, .. } = item else { return Ok(None) };
+        coordinates.push(checked_indices(values, axis, len)?);
+    }
+    Ok(Some(Resolved {
+        selection: Selection::Points(coordinates),
+        result_shape: result_shape.clone(),
+        kept_axes: PerAxis::new(),
+    }))
 }
 
 /// Slices and integers, one for every axis.
@@ -223,12 +256,9 @@ fn resolve_advanced(items: &[Item], array_shape: &[usize]) -> Result<Resolved, P
             }
             Item::Integer(index) => arrays[axis] = vec![checked_index(*index, axis, len)?; broadcast_count],
             Item::Integers { shape, values } => {
-                let checked = values
-                    .iter()
-                    .map(|&index| checked_index(index, axis, len))
-                    .collect::<Result<Vec<_>, _>>()?;
+                let checked = checked_indices(values, axis, len)?;
                 arrays[axis] = if *shape == broadcast_shape {
-                    checked
+                    checked.to_vec()
                 } else {
                     broadcast_values(&checked, shape, &broadcast_shape)
                 };
@@ -308,11 +338,8 @@ fn resolve_open_mesh(items: &[Item], array_shape: &[usize]) -> Result<Option<Res
     for (axis, (item, &len)) in items.iter().zip(array_shape).enumerate() {
         axes.push(match item {
             Item::Integers { values, .. } => {
-                let checked = values
-                    .iter()
-                    .map(|&index| checked_index(index, axis, len))
-                    .collect::<Result<Vec<_>, _>>()?;
-                as_range(&checked).unwrap_or_else(|| Indices::List(checked.into()))
+                let checked = checked_indices(values, axis, len)?;
+                as_range(&checked).unwrap_or(Indices::List(checked))
             }
             Item::Slice { start, stop, step } => slice_indices(*start, *stop, *step, len),
             _ => return Ok(None),

@@ -55,7 +55,12 @@ impl RegionAxis {
                 let last = stride.checked_mul((len - 1).cast_signed())?;
                 Some((last.min(0), last.max(0)))
             }
-            Self::Table(offsets) => Some((*offsets.iter().min()?, *offsets.iter().max()?)),
+            Self::Table(offsets) => {
+                let &first = offsets.first()?;
+                Some(offsets.iter().fold((first, first), |(least, greatest), &offset| {
+                    (least.min(offset), greatest.max(offset))
+                }))
+            }
         }
     }
 
@@ -328,6 +333,9 @@ fn are_ascending(places: &[PerAxis<Indices>]) -> bool {
 /// Whether, along every axis, any two places take the same indices or none in common, and no two places
 /// take the same on all axes: then they are disjoint products.
 fn are_distinct_products(places: &[PerAxis<Indices>], out_shape: &[usize]) -> bool {
+    if let &[out_len] = out_shape {
+        return are_distinct_lists(places, out_len);
+    }
     let mut identities: Vec<HashMap<Vec<usize>, usize>> = vec![HashMap::new(); out_shape.len()];
     let mut taken: Vec<Vec<bool>> = out_shape.iter().map(|&len| vec![false; len]).collect();
     let mut seen = HashSet::with_capacity(places.len());
@@ -357,6 +365,20 @@ fn are_distinct_products(places: &[PerAxis<Indices>], out_shape: &[usize]) -> bo
         }
     }
     true
+}
+
+/// The same along a single axis, where no two places may have an index in common.
+fn are_distinct_lists(places: &[PerAxis<Indices>], out_len: usize) -> bool {
+    let mut taken = vec![false; out_len];
+    let mut take = |index: usize| match taken.get_mut(index) {
+        Some(slot) => !std::mem::replace(slot, true),
+        None => false,
+    };
+    places.iter().all(|place| match place.as_slice() {
+        [Indices::List(list)] => list.iter().all(|&index| take(index)),
+        [range] => (0..range.len()).all(|at| take(range.at(at))),
+        _ => false,
+    })
 }
 
 #[cfg(test)]

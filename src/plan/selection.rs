@@ -170,16 +170,23 @@ impl Selection {
                 Region::new(base, axes)
             }
             Self::Points(coordinates) => {
-                let count = coordinates.first().map_or(1, |axis| axis.len());
-                let offsets = (0..count)
-                    .map(|point| {
-                        coordinates
-                            .iter()
-                            .zip(strides)
-                            .map(|(axis, &stride)| axis[point].cast_signed() * stride)
-                            .sum()
-                    })
-                    .collect();
+                let offset = |&index: &usize, stride: isize| index.cast_signed() * stride;
+                // Axis by axis the loops are simple ones; the last sum goes straight to its place.
+                let offsets = match coordinates.as_slice() {
+                    [] => [0].into_iter().collect(),
+                    [only] => only.iter().map(|index| offset(index, strides[0])).collect(),
+                    [first, others @ .., last] => {
+                        let mut sums: Vec<isize> =
+                            first.iter().map(|index| offset(index, strides[0])).collect();
+                        for (axis, &stride) in others.iter().zip(&strides[1..]) {
+                            for (sum, index) in sums.iter_mut().zip(axis.iter()) {
+                                *sum += offset(index, stride);
+                            }
+                        }
+                        let stride = strides[coordinates.len() - 1];
+                        sums.iter().zip(last.iter()).map(|(sum, index)| sum + offset(index, stride)).collect()
+                    }
+                };
                 Region::new(0, [RegionAxis::Table(offsets)].into_iter().collect())
             }
         }
