@@ -13,15 +13,20 @@ use crate::codec::scratch::ScratchBuffer;
 use crate::codec::{Direction, Scratch};
 use crate::error::Error;
 use crate::plan::Region;
+use crate::scatter::Place;
 use crate::schedule::Work;
 use crate::store::ByteSource;
 
 use super::parts;
+use super::slabs::Slab;
 
 /// So much is read first, for what an encoded chunk says of its blocks: it mostly says no more than that.
 const FIRST_BYTES: u64 = 4096;
 /// Encoded chunks up to this length are read at once: in parts they would take as long.
 const READ_AT_ONCE_BYTES: u64 = 64 << 10;
+
+/// Smaller blocks are put together to slabs of eight times this.
+const MIN_SLAB_BLOCK_BYTES: usize = 128 << 10;
 
 /// An encoded chunk as its decoded bytes, of which parts can be read.
 pub(super) struct Blocks<'a> {
@@ -99,6 +104,40 @@ impl<'a> Blocks<'a> {
             scratch.put(framed);
             result
         })
+    }
+
+    /// Reads a region that most blocks hold some of, several threads sharing it; `false`, with nothing done,
+    /// where the chunk is better decoded at once.
+    ///
+    /// # Errors
+    /// Damaged data.
+    pub(super) fn read_slabs(
+        &self,
+        region: &Region,
+        place: &Place<'_>,
+        work: Work<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<bool, Error> {
+        let len_bytes = self.chain.len_bytes();
+        // The blocks at both ends of a slab may be decoded for its neighbours too: that should not be many.
+        let slab_bytes = 8 * self.frame.block_bytes().max(MIN_SLAB_BLOCK_BYTES);
+        if len_bytes < 4 * slab_bytes {
+            return Ok(false);
+        }
+        let Some(slabs) = Slab::all(region, place, slab_bytes) else { return Ok(false) };
+        if slabs.iter().map(|slab| slab.end - slab.start).sum::<usize>() > len_bytes {
+            return Ok(false);
+        }
+        work.for_each(slabs.len(), scratch, |at, _, scratch| {
+            let slab = &slabs[at];
+            let mut buffer = scratch.take_empty();
+            let result = self
+                .read(slab.start as u64..slab.end as u64, &mut buffer)
+                .and_then(|decoded| Ok(place.part(slab.place.clone()).scatter(&decoded, &slab.region)?));
+            scratch.put(buffer);
+            result
+        })?;
+        Ok(true)
     }
 
     /// Decodes whole blocks into memory of exactly their length.

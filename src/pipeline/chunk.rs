@@ -103,6 +103,9 @@ fn read_encoded(
         if blocks.are_spared(&region, place.item_size()) {
             return rows::read(&blocks, &region, place, work, scratch);
         }
+        if blocks.read_slabs(&region, place, work, scratch)? {
+            return Ok(());
+        }
         let mut decoded = take_chunk(chain, Direction::Decode, key, scratch)?;
         let result = blocks.decode_shared(&mut decoded, work, scratch).and_then(|()| scattered(&decoded));
         scratch.put(decoded);

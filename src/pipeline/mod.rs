@@ -8,6 +8,7 @@ mod parts;
 pub mod read;
 mod rows;
 pub mod shard;
+mod slabs;
 mod stream;
 pub mod survey;
 pub mod write;

@@ -13,7 +13,7 @@ use crate::plan::Region;
 use crate::scatter::Place;
 use crate::store::ByteSource;
 
-use super::rows::{Span, some_of};
+use super::slabs::Slab;
 
 /// From so many bytes on a chunk is decoded like this: a smaller one is quicker decoded at once, and its memory
 /// is kept.
@@ -39,7 +39,7 @@ pub(super) fn read(
     if chain.len_bytes() < MIN_STREAMED_BYTES || !chain.has_stream() {
         return Ok(false);
     }
-    let Some(slabs) = Slab::all(region, place) else { return Ok(false) };
+    let Some(slabs) = Slab::all(region, place, SLAB_BYTES) else { return Ok(false) };
     let mut input = Input { chain, key, source, next: 0, buffer: scratch.take_empty(), held: (0, 0) };
     let result = decode(chain, &mut input, &slabs, place, key, scratch);
     scratch.put(input.buffer);
@@ -89,49 +89,6 @@ fn decode(
     }
     // What may follow is for the codec to judge.
     Ok(input.is_used_up())
-}
-
-/// Part of a region that is scattered at once.
-struct Slab {
-    /// First and last byte of the chunk, exclusive.
-    start: usize,
-    end: usize,
-    /// Its elements, from `start` on.
-    region: Region,
-    place: Region,
-}
-
-impl Slab {
-    /// The region cut into slabs that follow one another; `None` where it goes back and forth.
-    fn all(region: &Region, place: &Place<'_>) -> Option<Vec<Self>> {
-        let mut slabs = Vec::new();
-        Self::cut(region, place.region(), place.item_size(), &mut slabs)?;
-        slabs.is_sorted_by_key(|slab| slab.start).then_some(slabs)
-    }
-
-    fn cut(region: &Region, place: &Region, item_size: usize, slabs: &mut Vec<Self>) -> Option<()> {
-        let Some(span) = Span::of(region, item_size) else { return Some(()) };
-        let widest = span.steps(region).max_by_key(|(_, step)| *step);
-        let Some((axis, step)) = widest.filter(|_| span.len_bytes() > SLAB_BYTES) else {
-            let mut within = region.clone();
-            within.base -= span.lowest();
-            let start = usize::try_from(span.lowest()).ok()?;
-            slabs.push(Self { start, end: start + span.len_bytes(), region: within, place: place.clone() });
-            return Some(());
-        };
-        let len = region.axes[axis].len();
-        let positions = (SLAB_BYTES / step.max(1)).clamp(1, len - 1);
-        for first in (0..len).step_by(positions) {
-            let count = positions.min(len - first);
-            let (region, place) = (some_of(region, axis, first, count), some_of(place, axis, first, count));
-            Self::cut(&region, &place, item_size, slabs)?;
-            // An order that will not do is found soon.
-            if slabs.len() > 1 && slabs[slabs.len() - 2].start > slabs[slabs.len() - 1].start {
-                return None;
-            }
-        }
-        Some(())
-    }
 }
 
 /// A stored value from its first to its last byte.
