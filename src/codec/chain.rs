@@ -11,6 +11,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::fill::Fill;
+use super::partial::{Layout, Stream};
 use super::registry::BindError;
 use super::scratch::copy_of;
 use super::sharding::Sharding;
@@ -278,37 +279,93 @@ impl Chain {
         })
     }
 
-    /// Length in bytes of the blocks that [`Chain::decode_part`] decodes alone, if the chain has a single step
-    /// that can.
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn block_bytes(&self, encoded: &[u8]) -> Result<Option<usize>, StepError> {
-        let [only] = self.steps.as_slice() else { return Ok(None) };
-        only.codec
-            .block_bytes(encoded, self.len_bytes, self.spec.dtype.item_size)
-            .map_err(|fault| step_error(only, fault))
+    /// The only step of a chain that has one, which may offer less than a chunk at a time.
+    fn only_step(&self) -> Option<&Step> {
+        match self.steps.as_slice() {
+            [only] => Some(only),
+            _ => None,
+        }
     }
 
-    /// Decodes the bytes of the serial buffer from `first_byte` on into `decoded`.
+    /// How many bytes from the start of a chunk [`Chain::layout`] wants to see at least; `None` where only all
+    /// of it can be decoded.
+    #[must_use]
+    pub fn head_bytes(&self) -> Option<usize> {
+        self.only_step()?.codec.head_bytes()
+    }
+
+    /// What of a chunk of `encoded_len` bytes can be decoded alone, by its first bytes.
     ///
     /// # Errors
     /// The step that failed.
-    pub fn decode_part(
+    pub fn layout(&self, head: &[u8], encoded_len: usize) -> Result<Layout, StepError> {
+        let Some(only) = self.only_step() else { return Ok(Layout::Whole) };
+        only.codec.layout(head, encoded_len, self.len_bytes).map_err(|fault| step_error(only, fault))
+    }
+
+    /// Whether [`Chain::stream`] may answer.
+    #[must_use]
+    pub fn has_stream(&self) -> bool {
+        self.only_step().is_some_and(|only| only.codec.has_stream())
+    }
+
+    /// Begins to decode a chunk from front to back, as [`super::Codec::stream`].
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn stream<'s>(
         &self,
-        encoded: &[u8],
-        first_byte: usize,
-        decoded: &mut [u8],
+        head: &[u8],
+        held_bytes: usize,
+        scratch: &'s mut Scratch,
+    ) -> Result<Option<&'s mut dyn Stream>, StepError> {
+        let Some(only) = self.only_step() else { return Ok(None) };
+        only.codec.stream(head, self.len_bytes, held_bytes, scratch).map_err(|fault| step_error(only, fault))
+    }
+
+    /// Length in bytes of the parts of a serial buffer that can be encoded alone, if the chain has a single step
+    /// that can.
+    #[must_use]
+    pub fn part_bytes(&self, decoded: &[u8]) -> Option<usize> {
+        self.only_step()?.codec.part_bytes(decoded)
+    }
+
+    /// Encodes a part, replacing what `encoded` holds.
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn encode_part(
+        &self,
+        part: &[u8],
+        encoded: &mut Vec<u8>,
+        scratch: &mut Scratch,
     ) -> Result<(), StepError> {
-        let [only] = self.steps.as_slice() else { return Err(self.length_fault(encoded.len())) };
-        only.codec.decode_part(encoded, first_byte, decoded).map_err(|fault| step_error(only, fault))
+        encoded.clear();
+        let Some(only) = self.only_step() else { return Err(self.length_fault(part.len())) };
+        only.codec.encode_part(part, encoded, scratch).map_err(|fault| self.fault(Direction::Encode, fault))
+    }
+
+    /// Adds an encoded part to those before it, as [`super::Codec::join_part`].
+    ///
+    /// # Errors
+    /// The step that failed.
+    pub fn join_part(
+        &self,
+        part: &[u8],
+        first_byte: usize,
+        encoded: &mut Vec<u8>,
+    ) -> Result<bool, StepError> {
+        let Some(only) = self.only_step() else { return Ok(false) };
+        only.codec
+            .join_part(part, first_byte, self.len_bytes, encoded)
+            .map_err(|fault| self.fault(Direction::Encode, fault))
     }
 
     /// Room for the first `needed_bytes` of the serial buffer, if the chain has a single step that can stop
     /// after them.
     #[must_use]
     pub fn prefix_room(&self, encoded: &[u8], needed_bytes: usize) -> Option<usize> {
-        let [only] = self.steps.as_slice() else { return None };
+        let only = self.only_step()?;
         let slack = only.codec.prefix_slack(encoded, self.len_bytes)?;
         Some(needed_bytes.saturating_add(slack).min(self.len_bytes))
     }
@@ -325,7 +382,7 @@ impl Chain {
         room: &mut [u8],
         scratch: &mut Scratch,
     ) -> Result<(), StepError> {
-        let [only] = self.steps.as_slice() else { return Err(self.length_fault(encoded.len())) };
+        let Some(only) = self.only_step() else { return Err(self.length_fault(encoded.len())) };
         only.codec
             .decode_prefix(encoded, needed_bytes, room, scratch)
             .map_err(|fault| step_error(only, fault))

@@ -10,6 +10,7 @@
 pub mod chain;
 pub mod fill;
 pub mod native;
+pub mod partial;
 #[cfg(feature = "python")]
 pub mod python;
 pub mod registry;
@@ -20,6 +21,7 @@ pub mod vlen;
 
 use std::fmt::Debug;
 
+use partial::{Layout, Stream};
 pub use scratch::Scratch;
 pub use spec::{ArraySpec, ByteOrder, DataType, Kind};
 
@@ -171,28 +173,43 @@ pub trait Codec: Send + Sync + Debug {
         scratch: &mut Scratch,
     ) -> Result<(), CodecFault>;
 
-    /// Length in bytes of the blocks of the decoded form that [`Codec::decode_part`] decodes independently of
-    /// the others, if there are several; `None` where only all of it can be decoded, or no parts of elements
-    /// of `item_size` bytes.
+    /// How many bytes from the start of an encoded form [`Codec::layout`] wants to see at least; `None` where
+    /// only all of it can be decoded.
+    fn head_bytes(&self) -> Option<usize> {
+        None
+    }
+
+    /// What can be decoded alone, by the first bytes of an encoded form of `encoded_len` bytes.
     ///
     /// # Errors
     /// Damaged data, or data that decodes to another length than `decoded_len_bytes`.
-    fn block_bytes(
+    fn layout(
         &self,
-        _encoded: &[u8],
+        _head: &[u8],
+        _encoded_len: usize,
         _decoded_len_bytes: usize,
-        _item_size: usize,
-    ) -> Result<Option<usize>, CodecFault> {
-        Ok(None)
+    ) -> Result<Layout, CodecFault> {
+        Ok(Layout::Whole)
     }
 
-    /// Decodes the bytes of the decoded form from `first_byte` on into `decoded`, and no more blocks than hold
-    /// them. Only for what has [`Codec::block_bytes`].
+    /// Whether [`Codec::stream`] may answer.
+    fn has_stream(&self) -> bool {
+        false
+    }
+
+    /// Begins to decode from front to back, by the first bytes of an encoded form; the caller will hold at most
+    /// `held_bytes` unconsumed. `None` where that takes more memory than it spares, or is not possible.
     ///
     /// # Errors
-    /// Damaged data, or bytes past its end.
-    fn decode_part(&self, _encoded: &[u8], first_byte: usize, decoded: &mut [u8]) -> Result<(), CodecFault> {
-        Err(CodecFault::DecodedLength { expected: decoded.len(), actual: first_byte })
+    /// No memory.
+    fn stream<'s>(
+        &self,
+        _head: &[u8],
+        _decoded_len_bytes: usize,
+        _held_bytes: usize,
+        _scratch: &'s mut Scratch,
+    ) -> Result<Option<&'s mut dyn Stream>, CodecFault> {
+        Ok(None)
     }
 
     /// How many bytes more than asked for [`Codec::decode_prefix`] needs room for; `None` where it would not
@@ -214,6 +231,41 @@ pub trait Codec: Send + Sync + Debug {
         _scratch: &mut Scratch,
     ) -> Result<(), CodecFault> {
         Err(CodecFault::DecodedLength { expected: needed_bytes, actual: 0 })
+    }
+
+    /// Length in bytes of the parts of `decoded` that [`Codec::encode_part`] encodes independently of the others;
+    /// the last part is longer by what remains. `None` where it has to be encoded as a whole.
+    fn part_bytes(&self, _decoded: &[u8]) -> Option<usize> {
+        None
+    }
+
+    /// Appends the encoded form of a part to `encoded`, for [`Codec::join_part`].
+    ///
+    /// # Errors
+    /// As [`Codec::encode`].
+    fn encode_part(
+        &self,
+        part: &[u8],
+        encoded: &mut Vec<u8>,
+        scratch: &mut Scratch,
+    ) -> Result<(), CodecFault> {
+        self.encode(part, encoded, scratch)
+    }
+
+    /// Adds the encoded form of the part at `first_byte` of `decoded_len_bytes` to `encoded`, which holds those
+    /// before it. After the last one it is as [`Codec::encode`] would have left it, or as good. `false` where the
+    /// whole has to be encoded after all.
+    ///
+    /// # Errors
+    /// A library's refusal.
+    fn join_part(
+        &self,
+        _part: &[u8],
+        _first_byte: usize,
+        _decoded_len_bytes: usize,
+        _encoded: &mut Vec<u8>,
+    ) -> Result<bool, CodecFault> {
+        Ok(false)
     }
 
     /// Appends the encoded form of `decoded` to `encoded`.

@@ -14,7 +14,7 @@ use crate::schedule::Work;
 use crate::store::ByteSource;
 
 use super::blocks::Blocks;
-use super::{Destination, ObjectSink, ObjectSource, Origin, parts, rows, shard};
+use super::{Destination, ObjectSink, ObjectSource, Origin, parts, rows, shard, stream};
 
 /// Reads the selected elements of a stored chunk to their destination.
 ///
@@ -92,36 +92,63 @@ fn read_encoded(
     work: Work<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
-    let mut stored = scratch.take_empty();
-    let result = parts::read_all(source, &mut stored, work, scratch).and_then(|encoded| {
-        let blocks = Blocks::of(chain, &encoded, key)?;
-        let decode = |decoded: &mut [u8], scratch: &mut Scratch| match &blocks {
-            Some(blocks) if blocks.decode_shared(decoded, work, scratch)? => Ok(()),
-            _ => chain.decode(&encoded, decoded, scratch).map_err(|error| error.at(key)),
-        };
-        if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, place)) {
-            return decode(target, scratch);
+    if let Some(target) = as_stored(chain, &mut whole_in_stored_order(chain, selection, place)) {
+        return decode_whole(chain, source, target, key, work, scratch);
+    }
+    let region = selection.project(chain.strides());
+    let scattered = |decoded: &[u8]| Ok(place.scatter(decoded, &region)?);
+    if Blocks::may_be_in(chain, source)
+        && let Some(blocks) = Blocks::of(chain, source, key, scratch)?
+    {
+        if blocks.are_spared(&region, place.item_size()) {
+            return rows::read(&blocks, &region, place, work, scratch);
         }
-        let region = selection.project(chain.strides());
-        if let Some(blocks) = blocks.as_ref().filter(|blocks| blocks.are_spared(&region, place.item_size())) {
-            return rows::read(blocks, &region, place, work, scratch);
-        }
-        if blocks.is_none()
-            && let Some((needed_bytes, room)) = prefix(chain, &encoded, &region, place.item_size())
-        {
-            let mut decoded = take_bytes(chain, room, Direction::Decode, key, scratch)?;
-            let result = chain
-                .decode_prefix(&encoded, needed_bytes, &mut decoded, scratch)
-                .map_err(|error| error.at(key))
-                .and_then(|()| Ok(place.scatter(&decoded, &region)?));
-            scratch.put(decoded);
-            return result;
+        if blocks.read_slabs(&region, place, work, scratch)? {
+            return Ok(());
         }
         let mut decoded = take_chunk(chain, Direction::Decode, key, scratch)?;
-        let result = decode(&mut decoded, scratch).and_then(|()| Ok(place.scatter(&decoded, &region)?));
+        let result = blocks.decode_shared(&mut decoded, work, scratch).and_then(|()| scattered(&decoded));
+        scratch.put(decoded);
+        return result;
+    }
+    if stream::read(chain, source, &region, place, key, scratch)? {
+        return Ok(());
+    }
+    let mut stored = scratch.take_empty();
+    let result = parts::read_all(source, &mut stored, work, scratch).and_then(|encoded| {
+        let prefix = prefix(chain, &encoded, &region, place.item_size());
+        let room = prefix.map_or(chain.len_bytes(), |(_, room)| room);
+        let mut decoded = take_bytes(chain, room, Direction::Decode, key, scratch)?;
+        let result = match prefix {
+            Some((needed_bytes, _)) => chain.decode_prefix(&encoded, needed_bytes, &mut decoded, scratch),
+            None => chain.decode(&encoded, &mut decoded, scratch),
+        };
+        let result = result.map_err(|error| error.at(key)).and_then(|()| scattered(&decoded));
         scratch.put(decoded);
         result
     });
+    scratch.put(stored);
+    result
+}
+
+/// Decodes a whole chunk, several threads sharing its blocks where it has some.
+fn decode_whole(
+    chain: &Chain,
+    source: &dyn ByteSource,
+    decoded: &mut [u8],
+    key: &str,
+    work: Work<'_>,
+    scratch: &mut Scratch,
+) -> Result<(), Error> {
+    if parts::are_worth_it(decoded.len(), work)
+        && Blocks::may_be_in(chain, source)
+        && let Some(blocks) = Blocks::of(chain, source, key, scratch)?
+    {
+        return blocks.decode_shared(decoded, work, scratch);
+    }
+    let mut stored = scratch.take_empty();
+    let result = parts::read_all(source, &mut stored, work, scratch)
+        .and_then(|encoded| chain.decode(&encoded, decoded, scratch).map_err(|error| error.at(key)));
     scratch.put(stored);
     result
 }
@@ -229,7 +256,7 @@ pub fn write_chunk(
         (Origin::Objects { source, region }, Some(kind)) => {
             write_objects(request, kind, (*source, region), scratch, emit)
         }
-        (Origin::Elements(supply), None) => write_elements(request, supply, scratch, emit),
+        (Origin::Elements(supply), None) => write_elements(request, supply, work, scratch, emit),
         _ => Err(Error::Internal("elements and objects do not mix".to_owned())),
     }
 }
@@ -237,6 +264,7 @@ pub fn write_chunk(
 fn write_elements(
     request: &WriteChunk<'_>,
     supply: &Supply<'_>,
+    work: Work<'_>,
     scratch: &mut Scratch,
     emit: &mut Emit<'_>,
 ) -> Result<(), Error> {
@@ -245,12 +273,12 @@ fn write_elements(
         // A chunk that lies in the caller's array as it will be stored is not copied first.
         let in_order = supply.part(supply.region().transposed(chain.stored_axes()));
         if let Some(decoded) = in_order.as_contiguous().filter(|bytes| bytes.len() == chain.len_bytes()) {
-            return encode_elements(chain, decoded, request.key, scratch, emit);
+            return encode_elements(chain, decoded, request.key, work, scratch, emit);
         }
     }
     let mut decoded = take_chunk(chain, Direction::Encode, request.key, scratch)?;
-    let result = merge_elements(request, supply, &mut decoded, scratch)
-        .and_then(|()| encode_elements(chain, &decoded, request.key, scratch, emit));
+    let result = merge_elements(request, supply, &mut decoded, work, scratch)
+        .and_then(|()| encode_elements(chain, &decoded, request.key, work, scratch, emit));
     scratch.put(decoded);
     result
 }
@@ -260,6 +288,7 @@ fn merge_elements(
     request: &WriteChunk<'_>,
     supply: &Supply<'_>,
     decoded: &mut ScratchBuffer,
+    work: Work<'_>,
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     let chain = request.chain;
@@ -268,12 +297,7 @@ fn merge_elements(
             None => chain.fill().write_to(decoded),
             Some(source) => {
                 check_len(chain, source.len_bytes()).map_err(|error| error.at(request.key))?;
-                let mut stored = scratch.take_empty();
-                let result = source.read(0..source.len_bytes(), &mut stored).and_then(|encoded| {
-                    chain.decode(&encoded, decoded, scratch).map_err(|error| error.at(request.key))
-                });
-                scratch.put(stored);
-                result?;
+                decode_whole(chain, source, decoded, request.key, work, scratch)?;
             }
         }
     }
@@ -284,6 +308,7 @@ fn encode_elements(
     chain: &Chain,
     decoded: &[u8],
     key: &str,
+    work: Work<'_>,
     scratch: &mut Scratch,
     emit: &mut Emit<'_>,
 ) -> Result<(), Error> {
@@ -294,8 +319,14 @@ fn encode_elements(
         return emit(Some(decoded));
     }
     let mut encoded = scratch.take_vec();
-    let result = chain.encode(decoded, &mut encoded, scratch);
-    let result = emit_encoded(result, &encoded, key, emit);
+    let result = match parts::encode(chain, decoded, &mut encoded, key, work, scratch) {
+        Ok(true) => emit(Some(&encoded)),
+        Ok(false) => {
+            let result = chain.encode(decoded, &mut encoded, scratch);
+            emit_encoded(result, &encoded, key, emit)
+        }
+        Err(error) => Err(error),
+    };
     scratch.put_vec(encoded);
     result
 }

@@ -11,6 +11,8 @@ pub mod read;
 pub mod remote;
 mod rows;
 pub mod shard;
+mod slabs;
+mod stream;
 pub mod survey;
 pub mod write;
 

@@ -71,7 +71,7 @@ fn read_span(
 const SLAB_BYTES: usize = 256 << 10;
 
 /// From the first to the last byte of a region.
-struct Span {
+pub(super) struct Span {
     lowest: isize,
     end: isize,
     item_size: usize,
@@ -81,7 +81,7 @@ struct Span {
 
 impl Span {
     /// `None` for a region without elements.
-    fn of(region: &Region, item_size: usize) -> Option<Self> {
+    pub(super) fn of(region: &Region, item_size: usize) -> Option<Self> {
         let (mut lowest, mut highest) = (region.base, region.base);
         let mut axes = SmallVec::with_capacity(region.axes.len());
         for axis in &region.axes {
@@ -92,7 +92,11 @@ impl Span {
         Some(Self { lowest, end: highest + item_size.cast_signed(), item_size, axes })
     }
 
-    fn len_bytes(&self) -> usize {
+    pub(super) fn lowest(&self) -> isize {
+        self.lowest
+    }
+
+    pub(super) fn len_bytes(&self) -> usize {
         self.end.abs_diff(self.lowest)
     }
 
@@ -101,7 +105,7 @@ impl Span {
     }
 
     /// Axes with more than one position, and the bytes between neighbours on average.
-    fn steps(&self, region: &Region) -> impl Iterator<Item = (usize, usize)> {
+    pub(super) fn steps(&self, region: &Region) -> impl Iterator<Item = (usize, usize)> {
         let lens = region.axes.iter().map(RegionAxis::len);
         self.axes
             .iter()
@@ -133,7 +137,7 @@ impl Span {
 }
 
 /// The region with only `len` positions of `axis`, from `start` on.
-fn some_of(region: &Region, axis: usize, start: usize, len: usize) -> Region {
+pub(super) fn some_of(region: &Region, axis: usize, start: usize, len: usize) -> Region {
     let mut some = region.clone();
     some.narrow(axis, &Indices::Range { start, step: 1, len });
     some

@@ -4,6 +4,7 @@ mod arithmetic;
 mod astype;
 mod bitround;
 pub mod blosc;
+mod blosc_blocks;
 mod byteswap;
 mod bz2;
 mod cast_value;
@@ -34,6 +35,7 @@ mod transpose;
 mod value_conversion;
 mod zlib;
 mod zstd;
+mod zstd_blocks;
 
 pub use deflate::inflate_raw;
 

@@ -6,7 +6,6 @@
 #![expect(unsafe_code, reason = "tells the output how much of its memory the C library wrote")]
 
 use std::mem::MaybeUninit;
-use std::ptr::NonNull;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -14,6 +13,8 @@ use zstd_safe::{CCtx, CParameter, DCtx, ResetDirective, WriteBuf};
 
 use super::configuration::{flag, integer};
 use super::output::{Output, append, damaged, generous, truncated};
+use super::zstd_blocks::{MAX_BLOCK_BYTES, PrefixDecoder, StreamDecoder};
+use crate::codec::partial::Stream;
 use crate::codec::registry::{BindError, BindOptions};
 use crate::codec::{ArraySpec, Codec, CodecFault, Scratch};
 
@@ -26,8 +27,6 @@ const PLAUSIBLE_RATIO: usize = 256;
 /// Where the flags of a frame lie, behind its magic number (RFC 8878, 3.1.1).
 const FRAME_DESCRIPTOR_AT: usize = 4;
 const FRAME_CHECKSUM_FLAG: u8 = 0x04;
-/// Longest contents of a block (RFC 8878, 3.1.1.2.4).
-const MAX_BLOCK_BYTES: usize = 128 << 10;
 /// `ZSTD_error_dstSize_tooSmall`, as zstd's functions return it.
 const DESTINATION_TOO_SMALL: usize = 70_usize.wrapping_neg();
 
@@ -150,6 +149,21 @@ impl Codec for Zstd {
         Self::decode(encoded, Output::growing(decoded, limit_bytes, claimed.min(plausible)), scratch)
     }
 
+    fn has_stream(&self) -> bool {
+        true
+    }
+
+    fn stream<'s>(
+        &self,
+        head: &[u8],
+        decoded_len_bytes: usize,
+        held_bytes: usize,
+        scratch: &'s mut Scratch,
+    ) -> Result<Option<&'s mut dyn Stream>, CodecFault> {
+        let decoder = scratch.context::<StreamDecoder>();
+        Ok(decoder.begin(head, decoded_len_bytes, held_bytes)?.then_some(decoder as &mut dyn Stream))
+    }
+
     fn prefix_slack(&self, encoded: &[u8], decoded_len_bytes: usize) -> Option<usize> {
         // Without a checksum, whose verification would be lost; of one frame, whose length is as it should be.
         let has_checksum = encoded.get(FRAME_DESCRIPTOR_AT)? & FRAME_CHECKSUM_FLAG != 0;
@@ -164,7 +178,7 @@ impl Codec for Zstd {
         room: &mut [u8],
         scratch: &mut Scratch,
     ) -> Result<(), CodecFault> {
-        scratch.context::<PrefixDecompressor>().decode(encoded, needed_bytes, room)
+        scratch.context::<PrefixDecoder>().decode(encoded, needed_bytes, room)
     }
 
     fn encode(&self, decoded: &[u8], encoded: &mut Vec<u8>, scratch: &mut Scratch) -> Result<(), CodecFault> {
@@ -189,72 +203,7 @@ impl Codec for Zstd {
     }
 }
 
-/// A context for decoding block by block, as the library's "buffer-less" functions do: each block goes right
-/// behind the last one, so that nothing is buffered or copied, and one may stop after any of them.
-#[derive(Default)]
-struct PrefixDecompressor(Option<NonNull<zstd_sys::ZSTD_DCtx>>);
-
-// SAFETY: the context belongs to this value alone and is not bound to a thread.
-unsafe impl Send for PrefixDecompressor {}
-
-impl Drop for PrefixDecompressor {
-    fn drop(&mut self) {
-        if let Some(context) = self.0 {
-            // SAFETY: made by `ZSTD_createDCtx`, and not used afterwards.
-            unsafe { zstd_sys::ZSTD_freeDCtx(context.as_ptr()) };
-        }
-    }
-}
-
-impl PrefixDecompressor {
-    fn decode(&mut self, encoded: &[u8], needed_bytes: usize, room: &mut [u8]) -> Result<(), CodecFault> {
-        let context = if let Some(context) = self.0 {
-            context
-        } else {
-            // SAFETY: takes nothing.
-            let made = NonNull::new(unsafe { zstd_sys::ZSTD_createDCtx() });
-            *self.0.insert(made.ok_or_else(no_context)?)
-        };
-        // SAFETY: a live context, which only this call uses.
-        check(unsafe { zstd_sys::ZSTD_decompressBegin(context.as_ptr()) })?;
-        let (mut read_bytes, mut written_bytes) = (0, 0);
-        while written_bytes < needed_bytes {
-            // SAFETY: as above.
-            let input_bytes = unsafe { zstd_sys::ZSTD_nextSrcSizeToDecompress(context.as_ptr()) };
-            if input_bytes == 0 {
-                return Err(CodecFault::DecodedLength { expected: needed_bytes, actual: written_bytes });
-            }
-            let input = encoded.get(read_bytes..).and_then(|rest| rest.get(..input_bytes));
-            let input = input.ok_or_else(truncated)?;
-            let output = &mut room[written_bytes..];
-            // SAFETY: the pointers and lengths are those of live slices. What was decoded before lies right
-            // before `output`, which is what the library asks for; it looks no further back than that.
-            let decoded_bytes = check(unsafe {
-                zstd_sys::ZSTD_decompressContinue(
-                    context.as_ptr(),
-                    output.as_mut_ptr().cast(),
-                    output.len(),
-                    input.as_ptr().cast(),
-                    input.len(),
-                )
-            })?;
-            read_bytes += input_bytes;
-            written_bytes += decoded_bytes;
-        }
-        Ok(())
-    }
-}
-
-/// The library's answer, which may be an error.
-fn check(answer: usize) -> Result<usize, CodecFault> {
-    // SAFETY: takes a number.
-    if unsafe { zstd_sys::ZSTD_isError(answer) } != 0 {
-        return Err(damaged(zstd_safe::get_error_name(answer)));
-    }
-    Ok(answer)
-}
-
-fn no_context() -> CodecFault {
+pub(super) fn no_context() -> CodecFault {
     CodecFault::Library { library: "zstd", reason: "no memory for a context".to_owned() }
 }
 
@@ -313,6 +262,64 @@ mod tests {
         let checked = encoded("zstd", &json!({ "level": 1, "checksum": true }), &data);
         assert_eq!(bound("zstd", &json!({}), "|u1").prefix_slack(&checked, data.len()), None);
         assert_eq!(bound("zstd", &json!({}), "|u1").prefix_slack(b"", data.len()), None);
+    }
+
+    /// Decodes a frame as the pipeline does, consuming at most `step_bytes` at a time; `None` where it cannot.
+    fn streamed(frame: &[u8], decoded_len: usize, step_bytes: usize) -> Result<Option<Vec<u8>>, CodecFault> {
+        let mut scratch = Scratch::default();
+        let codec = bound("zstd", &json!({}), "|u1");
+        let Some(stream) = codec.stream(frame, decoded_len, step_bytes, &mut scratch)? else {
+            return Ok(None);
+        };
+        let (mut rest, mut decoded) = (frame, Vec::new());
+        while stream.wanted_bytes() > 0 {
+            let (input, after) = rest.split_at_checked(stream.wanted_bytes()).ok_or_else(truncated)?;
+            stream.feed(input)?;
+            rest = after;
+            while stream.held().len() >= step_bytes {
+                decoded.extend_from_slice(&stream.held()[..step_bytes]);
+                stream.consume(step_bytes);
+            }
+        }
+        decoded.extend_from_slice(stream.held());
+        Ok(Some(decoded))
+    }
+
+    #[test]
+    fn streams_equal_the_whole() {
+        let mut state = 1_u32;
+        let noisy = |index: u32| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            u8::try_from((index / 300 + (state >> 29)) & 0xff).unwrap()
+        };
+        let mut data: Vec<u8> = (0..5_000_000).map(noisy).collect();
+        // Far matches, near the end of the window.
+        for at in (700_000..4_900_000).step_by(70_001) {
+            data.copy_within(at - 500_000..at - 480_000, at);
+        }
+        for level in [1, 2] {
+            for has_checksum in [false, true] {
+                let settings = json!({ "level": level, "checksum": has_checksum });
+                let frame = encoded("zstd", &settings, &data);
+                for step_bytes in [1000, 99_999, 300_000] {
+                    assert!(streamed(&frame, data.len(), step_bytes).unwrap().unwrap() == data, "{settings}");
+                }
+                assert!(streamed(&frame, data.len() - 1, 1000).unwrap().is_none());
+                assert!(streamed(&frame[..frame.len() - 1], data.len(), 1000).is_err());
+                assert!(streamed(&frame[..3], data.len(), 1000).unwrap().is_none());
+                let mut damaged = frame.clone();
+                for at in (0..damaged.len()).step_by(frame.len() / 60) {
+                    damaged[at] ^= 0xa5;
+                    let found = streamed(&damaged, data.len(), 99_999);
+                    assert!(!has_checksum || !matches!(found, Ok(Some(_))), "damage at {at}");
+                    damaged[at] = frame[at];
+                }
+            }
+        }
+        // Nothing is spared where the format looks back over all of it.
+        assert!(
+            streamed(&encoded("zstd", &json!({ "level": 19 }), &data), data.len(), 1000).unwrap().is_none()
+        );
     }
 
     #[test]
