@@ -1,6 +1,18 @@
 """The servers as fixtures."""
 
+from collections.abc import Iterator
+
+import pytest
 import wazarr  # noqa: F401 - makes the pipeline known to zarr even where the package is not installed
+import zarr
+
 from tests.servers.fixtures import bucket, file_server, http_server, s3_server
 
 __all__ = ["bucket", "file_server", "http_server", "s3_server"]
+
+
+@pytest.fixture
+def no_small_shards() -> Iterator[None]:
+    """Have parts of shards fetched as such, however small the shards are."""
+    with zarr.config.set({"wazarr.small_shard_bytes": 0}):
+        yield

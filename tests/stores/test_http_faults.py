@@ -43,6 +43,7 @@ def read_or_error(array: zarr.Array[Any], selection: Any) -> np.ndarray[Any, Any
 @pytest.mark.parametrize("fault", [Fault("status", status) for status in STATUSES] + CUT, ids=label)
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("stored", ["chunks", "shards, whole", "shards, index", "shards, inner chunks"])
+@pytest.mark.usefixtures("no_small_shards")
 def test_a_failure_is_an_error(
     stored: str, reader: str, fault: Fault, file_server: FileServer, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.servers.files import FileServer
 
-pytestmark = pytest.mark.parametrize("reader", READERS)
+pytestmark = [pytest.mark.parametrize("reader", READERS), pytest.mark.usefixtures("no_small_shards")]
 
 VALUES = np.arange(1, 401, dtype="i4")
 NO_GAPS = {"array.sharding_coalesce_max_gap_bytes": 0}
