@@ -382,13 +382,15 @@ class ShardIndex:
 class RemoteHandle:
     """A store on the network that the engine speaks to itself; opaque."""
 
-def open_object_store(store: object) -> RemoteHandle:
+def open_object_store(store: object, retries: int) -> RemoteHandle:
     """Open the store that an obstore object describes.
 
     Parameters
     ----------
     store : obstore.store.S3Store, GCSStore, AzureStore or HTTPStore
         Its configuration, credentials, client options and retries are taken over.
+    retries : int
+        Further attempts at an answer that broke off.
 
     Raises
     ------

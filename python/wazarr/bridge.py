@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
 from wazarr import config, stores
+from wazarr.errors import StoreError, of_store
 from wazarr.jobs import ended
 from wazarr.stores import StorePath, ranges_of
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from wazarr import _native
 
 __all__ = ["read", "write"]
+
+_T = TypeVar("_T")
 
 
 async def for_each(count: int, limit: int, body: Callable[[int], Awaitable[None]]) -> None:
@@ -68,7 +71,7 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
     batch : sequence of tuple
         zarr's batch that it was planned from.
     """
-    limit = job.in_flight(config.store_concurrency())
+    limit = _in_flight(job, batch)
     # Shards that are read at the same time share what is allowed.
     share = max(1, limit // min(limit, len(batch)))
     most = stores.max_waiting_bytes()
@@ -77,7 +80,7 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
         getter, spec = batch[index][:2]
         part = job.partial_shard(index) if isinstance(getter, StorePath) else None
         if part is None:
-            buffer = await getter.get(prototype=spec.prototype)
+            buffer = await _named(getter, "get", getter.get(prototype=spec.prototype))
             left = job.feed(index, None if buffer is None else buffer.as_numpy_array())
         else:
             left = await _feed_part_of_shard(job, index, getter, spec, part, share)
@@ -104,12 +107,14 @@ async def _feed_part_of_shard(
     """
     location, index_len = part
     request = RangeByteRequest(0, index_len) if location == "start" else SuffixByteRequest(index_len)
-    buffer = await getter.get(prototype=spec.prototype, byte_range=request)
+    buffer = await _named(getter, "get", getter.get(prototype=spec.prototype, byte_range=request))
     if buffer is None:
         return job.feed(index, None)
+    stored_index = _no_longer_than(index_len, buffer.as_numpy_array(), getter)
     max_gap, max_bytes = stores.coalescing(spec)
-    shard_index, ranges = job.shard_ranges(index, buffer.as_numpy_array())
-    parts = await _fetch_ranges(getter, spec, ranges, max_gap, max_bytes, limit)
+    shard_index, ranges = job.shard_ranges(index, stored_index)
+    fetching = _fetch_ranges(getter, spec, ranges, max_gap, max_bytes, limit)
+    parts = await _named(getter, "get", fetching)
     if parts is None:
         # Deleted between the two requests: as zarr-python has it, the shard is missing.
         return job.feed(index, None)
@@ -137,7 +142,8 @@ async def _fetch_ranges(
                 for at, fetched in group:
                     if fetched is None:
                         return None
-                    parts.append((ranges[at][0], fetched.as_numpy_array()))
+                    start, end = ranges[at]
+                    parts.append((start, _no_longer_than(end - start, fetched.as_numpy_array(), getter)))
         except BaseExceptionGroup as group:
             _, others = group.split(FileNotFoundError)
             if others is None:
@@ -156,10 +162,40 @@ async def _fetch_ranges(
         if fetched is None:
             is_gone = True
         else:
-            parts.append((start, fetched.as_numpy_array()))
+            parts.append((start, _no_longer_than(end - start, fetched.as_numpy_array(), getter)))
 
     await for_each(len(joined), limit, fetch)
     return None if is_gone else parts
+
+
+def _no_longer_than(length: int, array: Any, getter: Any) -> Any:
+    """Refuse an answer that is more than what was asked for: nobody knows where in it that is.
+
+    One that is less ends where the value does, which its index or its codec will notice.
+    """
+    if array.nbytes > length:
+        raise StoreError(
+            f"chunk {getter.path!r}: the store answered a request for {length} bytes with {array.nbytes}"
+        )
+    return array
+
+
+async def _named(getter: Any, operation: str, request: Awaitable[_T]) -> _T:
+    """Await a request; its failure says which chunk it was about."""
+    failure: BaseException
+    try:
+        return await request
+    except Exception as error:
+        failure = of_store(error, operation, getter.path, stores.describe(getattr(getter, "store", getter)))
+    # Out here it is not the context of what is raised: it may hold what nobody may see.
+    raise failure
+
+
+def _in_flight(job: _native.ReadJob | _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> int:
+    """Return how many requests may be under way."""
+    if stores.is_serial(getattr(batch[0][0], "store", None)):
+        return 1
+    return job.in_flight(config.store_concurrency())
 
 
 def _join(ranges: list[tuple[int, int]], max_gap: int, max_bytes: int) -> list[tuple[int, int]]:
@@ -184,12 +220,13 @@ async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> None
         zarr's batch that it was planned from.
     """
     inline = job.is_short
+    written: list[str] = []
 
     async def body(index: int) -> None:
         setter, spec = batch[index][:2]
         existing = None
         if job.needs_existing(index):
-            buffer = await setter.get(prototype=spec.prototype)
+            buffer = await _named(setter, "get", setter.get(prototype=spec.prototype))
             existing = None if buffer is None else buffer.as_numpy_array()
         if inline:
             job.encode(index, existing, None)
@@ -197,14 +234,19 @@ async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> None
             await ended(job, lambda notify: job.encode(index, existing, notify))
         encoded = job.take(index)
         if encoded is None:
-            await setter.delete()
+            await _named(setter, "delete", setter.delete())
         else:
-            await setter.set(spec.prototype.buffer.from_array_like(encoded))
+            value = spec.prototype.buffer.from_array_like(encoded)
+            await _named(setter, "set", setter.set(value))
+        written.append(setter.path)
 
     # Held from the first read to the last write, so that no update in between is lost. A task that is
     # cancelled while it waits for the locks still gets them first, and has to give them back.
     try:
         await ended(job, job.hold)
-        await for_each(len(batch), job.in_flight(config.store_concurrency()), body)
+        await for_each(len(batch), _in_flight(job, batch), body)
+    except StoreError as error:
+        error.written = tuple(written)
+        raise
     finally:
         job.release()

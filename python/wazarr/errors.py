@@ -20,6 +20,7 @@ be combined: handlers written for zarr-python's own pipelines keep working.
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 __all__ = [
@@ -220,6 +221,58 @@ def make_store_error(*, message: str, errno: int, chunk_key: str, location: str)
     assert isinstance(error, StoreError)
     error.chunk_key = chunk_key
     return error
+
+
+# Their exceptions show the headers of the request, credentials included.
+_INDISCREET = frozenset({"aiohttp"})
+
+
+def of_store(error: Exception, operation: str, chunk_key: str, store: str) -> Exception:
+    """Make the exception for what a store's own method raised: of its class too, where that can be.
+
+    Parameters
+    ----------
+    error : Exception
+        What it raised; an exception of ours stays what it is.
+    operation : {"get", "set", "delete"}
+        What was asked of the store.
+    chunk_key : str
+        Store key of the chunk.
+    store : str
+        Class of the store.
+
+    Returns
+    -------
+    StoreError
+        With the original as its cause, unless that shows secrets.
+    """
+    if isinstance(error, WazarrError):
+        return error
+    is_indiscreet = type(error).__module__.partition(".")[0] in _INDISCREET
+    cls = StoreError if is_indiscreet else _combine(StoreError, type(error))
+    what = without_secrets(str(error)) or type(error).__name__
+    message = f"chunk {chunk_key!r}: could not {operation} it ({store}): {what}"
+    try:
+        made = cls.__new__(cls, message)
+    except TypeError:
+        made = StoreError(message)
+    assert isinstance(made, StoreError)
+    made.args = (message,)
+    made.chunk_key = chunk_key
+    status = getattr(error, "status", None)
+    made.status = status if isinstance(status, int) else None
+    if not is_indiscreet:
+        made.__cause__ = error
+    return made
+
+
+_USER_INFO = re.compile(r"(?<=://)[^/@\s]*@")
+_QUERY = re.compile(r"(://[^?#\s\"')>]*)[?#][^\s\"')>]*")
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with everything taken out of its URLs that may be secret: user, password, query."""
+    return _QUERY.sub(r"\1", _USER_INFO.sub("", text))
 
 
 def make_remote_error(

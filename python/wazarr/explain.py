@@ -17,7 +17,7 @@ from zarr.core.buffer import BufferPrototype, cpu, default_buffer_prototype
 
 from wazarr import _native, config, stores
 from wazarr.codecs import _is_variable, _label
-from wazarr.errors import InternalError, UnsupportedError
+from wazarr.errors import InternalError, UnsupportedError, without_secrets
 from wazarr.pipeline import CodecPipeline
 from wazarr.requests import require_host_memory
 
@@ -279,7 +279,7 @@ def _explain(array: AsyncArray[Any], asked: _Recorder) -> Explanation:
     spec = batch[0][1] if batch else _any_spec(array)
     opened = type(array.codec_pipeline)
     common: dict[str, Any] = {
-        "array": str(array.store_path),
+        "array": without_secrets(str(array.store_path)),
         "pipeline": f"{opened.__module__}.{opened.__qualname__}",
         "store": stores.describe(store),
         "chunks": len(batch),

@@ -31,6 +31,7 @@ __all__ = [
     "describe",
     "for_engine",
     "forget_handles",
+    "is_serial",
     "max_waiting_bytes",
     "name_of",
     "native_place",
@@ -150,7 +151,7 @@ def _put_file(filesystem: Any) -> Callable[[str, bytes | None], None]:
 
 
 # obstore's own way to write other characters into file names is left to obstore.
-_PLAIN_KEY = re.compile(r"(?:[A-Za-z0-9_\-=+,@]|\.(?!\.?(?:/|$)))+(?:/(?:[A-Za-z0-9_\-=+,@]|\.(?!\.?(?:/|$)))+)*")
+_PLAIN_KEY = re.compile(r"(?:(?:^|(?<!^)/)(?!\.\.?(?:/|$))[A-Za-z0-9_\-=+,@.]+)*")
 
 
 def _object_place(store: Any, path: str, is_write: bool) -> Place | None:
@@ -189,7 +190,8 @@ def _remote_handle(backend: Any) -> _native.RemoteHandle | None:
     if known is not None and known[0]() is backend:
         return known[1]
     try:
-        handle = None if _awaits_credentials(backend) else _native.open_object_store(backend)
+        retries = (backend.retry_config or {}).get("max_retries", config.store_patience()[0])
+        handle = None if _awaits_credentials(backend) else _native.open_object_store(backend, retries)
     except Exception:  # settings that only another version of obstore knows: through its own methods then
         handle = None
     identity = id(backend)
@@ -267,6 +269,15 @@ def name_of(store: object, place: Place | None) -> str:
         files, root, _ = where
         return f"{kind} {id(files)}{root}"
     return f"{kind} {id(where)}"
+
+
+def is_serial(store: object) -> bool:
+    """Return whether a store mixes up requests that are under way at the same time.
+
+    fsspec's archives share one open file among all requests, and zarr sends each from a thread of its own.
+    """
+    filesystem = getattr(getattr(store, "fs", None), "sync_fs", None)
+    return any(cls.__module__ == "fsspec.archive" for cls in type(filesystem).__mro__)
 
 
 def describe(store: object) -> str:

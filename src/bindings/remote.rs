@@ -73,10 +73,14 @@ pub(crate) struct RemoteHandle {
 
 /// Opens the store that an obstore object describes: the same configuration, credentials and retries.
 #[pyfunction]
-pub(crate) fn open_object_store(py: Python<'_>, store: &Bound<'_, PyAny>) -> PyResult<RemoteHandle> {
+pub(crate) fn open_object_store(
+    py: Python<'_>,
+    store: &Bound<'_, PyAny>,
+    retries: usize,
+) -> PyResult<RemoteHandle> {
     run::caught(py, || {
         let opened: PyExternalObjectStore = store.extract()?;
-        Ok(RemoteHandle { store: Arc::new(ObjectRemote::new(opened.into_dyn())) })
+        Ok(RemoteHandle { store: Arc::new(ObjectRemote::new(opened.into_dyn(), retries)) })
     })
 }
 

@@ -78,11 +78,7 @@ impl<'a> Blocks<'a> {
 
     /// Whether enough blocks hold nothing of `region` to make up for the copy that decoding in parts takes.
     pub(super) fn are_spared(&self, region: &Region, item_size: usize) -> bool {
-        let Some((lowest, highest)) = region.bounds() else { return true };
-        let first = lowest.unsigned_abs() / self.frame.block_bytes();
-        let last = (highest.unsigned_abs() + item_size - 1) / self.frame.block_bytes();
-        let count = self.chain.len_bytes().div_ceil(self.frame.block_bytes());
-        (last - first + 1) * 4 <= count * 3
+        region.bounds().is_none() || wanted(self.chain, self.frame.as_ref(), region, item_size).is_some()
     }
 
     /// Decodes all blocks, several threads sharing them.
@@ -195,6 +191,39 @@ impl<'a> Blocks<'a> {
         }
         Ok(start..end)
     }
+}
+
+/// The blocks that hold some of `region`, if they are few enough to be decoded alone.
+fn wanted(
+    chain: &Chain,
+    frame: &dyn partial::Blocks,
+    region: &Region,
+    item_size: usize,
+) -> Option<Range<usize>> {
+    let (lowest, highest) = region.bounds()?;
+    let first = lowest.unsigned_abs() / frame.block_bytes();
+    let last = (highest.unsigned_abs() + item_size - 1) / frame.block_bytes();
+    let count = chain.len_bytes().div_ceil(frame.block_bytes());
+    ((last - first + 1) * 4 <= count * 3).then_some(first..last + 1)
+}
+
+/// The encoded bytes that reading `region` takes, ascending, by the first of them; `None` where that may be all.
+#[cfg(feature = "remote")]
+pub(super) fn encoded_ranges(
+    chain: &Chain,
+    head: &[u8],
+    encoded_len: u64,
+    region: &Region,
+    item_size: usize,
+) -> Option<Vec<Range<u64>>> {
+    let Ok(Layout::Blocks(frame)) = chain.layout(head, usize::try_from(encoded_len).ok()?) else { return None };
+    let blocks = wanted(chain, frame.as_ref(), region, item_size)?;
+    let mut ranges: Vec<_> = blocks
+        .map(|block| frame.encoded_range(block))
+        .map(|range| range.start as u64..range.end as u64)
+        .collect();
+    ranges.sort_unstable_by_key(|range| range.start);
+    Some(ranges)
 }
 
 /// A number of bytes as memory counts them.

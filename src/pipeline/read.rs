@@ -196,8 +196,8 @@ impl ReadRequest {
 
     /// The bytes of chunk `index` from the first to the last that is needed, where stored bytes are the elements
     /// and that is less than half of them.
-    #[must_use]
-    pub fn plain_span(&self, index: usize) -> Option<Range<u64>> {
+    #[cfg(feature = "remote")]
+    pub(super) fn plain_span(&self, index: usize) -> Option<Range<u64>> {
         let task = &self.tasks[index];
         if !task.chain.is_plain() {
             return None;
@@ -207,6 +207,28 @@ impl ReadRequest {
         let start = u64::try_from(lowest).ok()?;
         let end = u64::try_from(highest).ok()? + task.chain.spec().dtype.item_size as u64;
         ((end - start) < task.chain.len_bytes() as u64 / 2).then_some(start..end)
+    }
+
+    /// Whether the first bytes of chunk `index` may tell which of the others are needed, and that less than half of
+    /// a large chunk is.
+    #[cfg(feature = "remote")]
+    pub(super) fn has_blocks(&self, index: usize) -> bool {
+        let task = &self.tasks[index];
+        let len_bytes = task.chain.len_bytes();
+        task.chain.head_bytes().is_some()
+            && len_bytes >= LARGE_CHUNK_BYTES
+            && task.selection.project(task.chain.strides()).bounds().is_some_and(|(lowest, highest)| {
+                highest.abs_diff(lowest) < len_bytes / 2
+            })
+    }
+
+    /// The encoded bytes of chunk `index` that are needed, by the first of them; `None`: all.
+    #[cfg(feature = "remote")]
+    pub(super) fn block_ranges(&self, index: usize, head: &[u8], encoded_len: u64) -> Option<Vec<Range<u64>>> {
+        let task = &self.tasks[index];
+        let region = task.selection.project(task.chain.strides());
+        let item_size = task.chain.spec().dtype.item_size;
+        super::blocks::encoded_ranges(&task.chain, head, encoded_len, &region, item_size)
     }
 
     /// Reads shard `index` from the parts of it that [`ReadRequest::shard_ranges`] named.
@@ -245,6 +267,12 @@ impl ReadRequest {
     }
 }
 
+/// Smaller chunks are fetched whole: further requests take longer than the rest of them.
+#[cfg(feature = "remote")]
+const LARGE_CHUNK_BYTES: usize = 1 << 20;
+
+const TOO_LONG: &str = "a part of it does not fit in memory";
+
 /// Length of a shard of which only parts were fetched.
 const UNKNOWN_LEN: u64 = u64::MAX >> 1;
 
@@ -277,12 +305,14 @@ impl<'a> Segments<'a> {
         self.parts.iter().map(|(_, bytes)| bytes.len()).sum()
     }
 
-    fn part(&self, range: &Range<u64>) -> Result<&'a [u8], Error> {
+    /// What there is of a range from its first byte on, in one piece.
+    fn beginning_of(&self, range: &Range<u64>) -> Result<&'a [u8], Error> {
         let after = self.parts.partition_point(|(start, _)| *start <= range.start);
-        let found = after.checked_sub(1).map(|at| self.parts[at]).and_then(|(start, bytes)| {
+        let found = self.parts[..after].iter().rev().find_map(|(start, bytes)| {
             let first = usize::try_from(range.start - start).ok()?;
             let len = usize::try_from(range.end - range.start).ok()?;
-            bytes.get(first..first.checked_add(len)?)
+            let rest = bytes.get(first..).filter(|rest| !rest.is_empty() || len == 0)?;
+            Some(&rest[..len.min(rest.len())])
         });
         // Everything was asked for: what is not here is not there.
         found.ok_or_else(|| {
@@ -304,12 +334,25 @@ impl ByteSource for Segments<'_> {
         self.len_bytes
     }
 
-    fn read<'a>(&'a self, range: Range<u64>, _: &'a mut ScratchBuffer) -> Result<Cow<'a, [u8]>, Error> {
-        self.part(&range).map(Cow::Borrowed)
+    fn read<'a>(&'a self, range: Range<u64>, buffer: &'a mut ScratchBuffer) -> Result<Cow<'a, [u8]>, Error> {
+        let beginning = self.beginning_of(&range)?;
+        if beginning.len() as u64 == range.end - range.start {
+            return Ok(Cow::Borrowed(beginning));
+        }
+        let len = usize::try_from(range.end - range.start).map_err(|_| damaged(TOO_LONG.to_owned()).at(self.key))?;
+        buffer.set_len(len).map_err(|_| damaged(TOO_LONG.to_owned()).at(self.key))?;
+        self.read_into(range, buffer)?;
+        Ok(Cow::Borrowed(buffer))
     }
 
-    fn read_into(&self, range: Range<u64>, target: &mut [u8]) -> Result<(), Error> {
-        target.copy_from_slice(self.part(&range)?);
+    fn read_into(&self, mut range: Range<u64>, mut target: &mut [u8]) -> Result<(), Error> {
+        while range.start < range.end {
+            let piece = self.beginning_of(&range)?;
+            let (filled, rest) = target.split_at_mut(piece.len());
+            filled.copy_from_slice(piece);
+            target = rest;
+            range.start += piece.len() as u64;
+        }
         Ok(())
     }
 

@@ -21,8 +21,11 @@ use crate::codec::sharding::IndexLocation;
 use crate::counters::COUNTERS;
 use crate::error::Error;
 use crate::schedule::{CancelToken, Work, Workers};
-use crate::store::remote::{RemoteFault, RemoteStore};
+use crate::store::remote::{Fetched, RemoteFault, RemoteStore};
 use crate::store::{ByteRange, ByteSource, InMemory};
+
+/// So much of a chunk with blocks is fetched first: it mostly says where all of them are.
+const HEAD_BYTES: u64 = 16 << 10;
 
 /// The chunks of one batch in a store on the network.
 #[derive(Debug)]
@@ -55,12 +58,40 @@ impl RemoteBatch {
         }
     }
 
-    async fn get(&self, index: usize, range: ByteRange, chain: &Chain) -> Result<Option<Bytes>, Error> {
+    async fn fetch(&self, index: usize, range: ByteRange, chain: &Chain) -> Result<Option<Fetched>, Error> {
         COUNTERS.add_native_requests(1);
         let answer = self.store.get(&self.keys[index], range, chain.encoded_limit() as u64).await;
-        let bytes = answer.map_err(|fault| self.fault(index, "get", fault))?;
-        COUNTERS.add_fetched(bytes.as_ref().map_or(0, Bytes::len));
-        Ok(bytes)
+        let fetched = answer.map_err(|fault| self.fault(index, "get", fault))?;
+        COUNTERS.add_fetched(fetched.as_ref().map_or(0, |fetched| fetched.bytes.len()));
+        Ok(fetched)
+    }
+
+    async fn get(&self, index: usize, range: ByteRange, chain: &Chain) -> Result<Option<Bytes>, Error> {
+        Ok(self.fetch(index, range, chain).await?.map(|fetched| fetched.bytes))
+    }
+
+    /// Fetches ascending ranges of one value, neighbours together; `None` where there is no value any more.
+    async fn get_ranges(
+        &self,
+        index: usize,
+        ranges: &[Range<u64>],
+        chain: &Chain,
+        share: usize,
+    ) -> Result<Option<Vec<(u64, Fetched)>>, Error> {
+        let joined = coalesced(ranges, self.max_gap_bytes, self.max_coalesced_bytes);
+        let parts: Vec<Option<(u64, Fetched)>> = stream::iter(joined)
+            .map(|range| async move {
+                let start = range.start;
+                let fetched = self.fetch(index, ByteRange::Bounded(range), chain).await?;
+                Ok::<_, Error>(fetched.map(|fetched| (start, fetched)))
+            })
+            .buffer_unordered(share)
+            .try_collect()
+            .await?;
+        let needed_bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
+        let fetched_bytes: usize = parts.iter().flatten().map(|(_, part)| part.bytes.len()).sum();
+        COUNTERS.add_wasted((fetched_bytes as u64).saturating_sub(needed_bytes));
+        Ok(parts.into_iter().collect())
     }
 }
 
@@ -229,10 +260,14 @@ async fn fetch_chunk<R: RemoteRead>(
         };
     }
     if let Some(span) = request.plain_span(index) {
+        let len_bytes = chain.len_bytes() as u64;
         return Ok(match batch.get(index, ByteRange::Bounded(span.clone()), chain).await? {
             None => decode_whole(read, decoders, index, None),
-            Some(bytes) => decode_part(read, decoders, index, span.start, bytes),
+            Some(bytes) => decode_parts(read, decoders, index, vec![(span.start, bytes)], len_bytes),
         });
+    }
+    if request.has_blocks(index) {
+        return fetch_blocks(read, batch, index, share, decoders).await;
     }
     let bytes = batch.get(index, ByteRange::Whole, chain).await?;
     Ok(decode_whole(read, decoders, index, bytes))
@@ -254,21 +289,53 @@ fn decode_whole<R: RemoteRead>(
     })
 }
 
-fn decode_part<R: RemoteRead>(
+fn decode_parts<R: RemoteRead>(
     read: &Arc<R>,
     decoders: &Decoders,
     index: usize,
-    start: u64,
-    bytes: Bytes,
+    parts: Vec<(u64, Bytes)>,
+    value_len: u64,
 ) -> usize {
     let read = Arc::clone(read);
-    decoders.spawn(bytes.len(), move |work, scratch| {
+    decoders.spawn(parts.iter().map(|(_, bytes)| bytes.len()).sum(), move |work, scratch| {
         let key = &batch_of(read.as_ref())?.keys[index];
         let request = read.request();
-        let len_bytes = request.tasks()[index].chain.len_bytes() as u64;
-        let segments = Segments::of_value(key, vec![(start, &bytes)], len_bytes);
+        let parts = parts.iter().map(|(start, bytes)| (*start, bytes.as_ref())).collect();
+        let segments = Segments::of_value(key, parts, value_len);
         request.read_one(index, Some(&segments), key, request.spread(work), scratch)
     })
+}
+
+/// Fetches those blocks of a chunk that are needed, and has them decoded; the whole chunk where it has none.
+async fn fetch_blocks<R: RemoteRead>(
+    read: &Arc<R>,
+    batch: &RemoteBatch,
+    index: usize,
+    share: usize,
+    decoders: &Decoders,
+) -> Result<usize, Error> {
+    let chain = &read.request().tasks()[index].chain;
+    let Some(head) = batch.fetch(index, ByteRange::Bounded(0..HEAD_BYTES), chain).await? else {
+        return Ok(decode_whole(read, decoders, index, None));
+    };
+    if let Some(len) = head.value_len
+        && len > head.bytes.len() as u64
+        && let Some(mut ranges) = read.request().block_ranges(index, &head.bytes, len)
+    {
+        ranges.retain(|range| range.end > head.bytes.len() as u64);
+        match batch.get_ranges(index, &ranges, chain, share).await? {
+            None => return Ok(decode_whole(read, decoders, index, None)),
+            // Parts of another value, if they tell: somebody wrote the chunk meanwhile.
+            Some(parts) if parts.iter().any(|(_, part)| part.value_len.is_some_and(|other| other != len)) => {}
+            Some(parts) => {
+                let mut parts: Vec<_> = parts.into_iter().map(|(start, part)| (start, part.bytes)).collect();
+                parts.push((0, head.bytes));
+                return Ok(decode_parts(read, decoders, index, parts, len));
+            }
+        }
+    }
+    let bytes = batch.get(index, ByteRange::Whole, chain).await?;
+    Ok(decode_whole(read, decoders, index, bytes))
 }
 
 /// Fetches the inner chunks of a shard that are needed, and has them decoded.
@@ -288,28 +355,16 @@ async fn fetch_inner<R: RemoteRead>(
         })
         .await?;
     let chain = &read.request().tasks()[index].chain;
-    let needed_bytes: u64 = ranges.iter().map(|range| range.end - range.start).sum();
-    let joined = coalesced(&ranges, batch.max_gap_bytes, batch.max_coalesced_bytes);
-    let parts: Vec<Option<(u64, Bytes)>> = stream::iter(joined)
-        .map(|range| async move {
-            let start = range.start;
-            let bytes = batch.get(index, ByteRange::Bounded(range), chain).await?;
-            Ok::<_, Error>(bytes.map(|bytes| (start, bytes)))
-        })
-        .buffer_unordered(share)
-        .try_collect()
-        .await?;
-    let fetched_bytes: usize = parts.iter().flatten().map(|(_, bytes)| bytes.len()).sum();
-    COUNTERS.add_wasted((fetched_bytes as u64).saturating_sub(needed_bytes));
-    let Some(parts) = parts.into_iter().collect::<Option<Vec<_>>>() else {
+    let Some(parts) = batch.get_ranges(index, &ranges, chain, share).await? else {
         // Deleted between the two requests: as zarr-python has it, the shard is missing.
         return Ok(decode_whole(read, decoders, index, None));
     };
     let read = Arc::clone(read);
+    let fetched_bytes = parts.iter().map(|(_, part)| part.bytes.len()).sum();
     Ok(decoders.spawn(fetched_bytes, move |work, scratch| {
         let key = &batch_of(read.as_ref())?.keys[index];
         let request = read.request();
-        let parts = parts.iter().map(|(start, bytes)| (*start, bytes.as_ref())).collect();
+        let parts = parts.iter().map(|(start, part)| (*start, part.bytes.as_ref())).collect();
         let segments = Segments::new(key, parts);
         request.read_shard_parts(index, &shard_index, &segments, key, request.spread(work), scratch)
     }))

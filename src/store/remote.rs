@@ -4,6 +4,7 @@ pub mod http;
 pub mod object;
 
 use std::ops::Range;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -31,6 +32,33 @@ impl RemoteFault {
     }
 }
 
+/// A value or a part of it.
+#[derive(Clone, Debug)]
+pub struct Fetched {
+    /// What was asked for.
+    pub bytes: Bytes,
+    /// Length of the whole value, where the server says.
+    pub value_len: Option<u64>,
+}
+
+impl Fetched {
+    /// What `range` asks for of a whole value.
+    #[must_use]
+    pub fn part_of(whole: &Bytes, range: &ByteRange) -> Self {
+        Self { bytes: part_of(whole, range), value_len: Some(whole.len() as u64) }
+    }
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// Whatever a server asks for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long to wait after so many attempts that failed.
+fn pause_after(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX).min(10);
+    (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
+}
+
 /// The answer to a request, some time.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, RemoteFault>>;
 
@@ -38,7 +66,7 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, RemoteFault>>;
 pub trait RemoteStore: std::fmt::Debug + Send + Sync {
     /// The value under `key` or a part of it; `None` where there is no value. A range may end past the end of the
     /// value: then the answer is shorter. Answers of more than `limit_bytes` are refused.
-    fn get<'a>(&'a self, key: &'a str, range: ByteRange, limit_bytes: u64) -> Answer<'a, Option<Bytes>>;
+    fn get<'a>(&'a self, key: &'a str, range: ByteRange, limit_bytes: u64) -> Answer<'a, Option<Fetched>>;
 
     /// Stores a value.
     fn put<'a>(&'a self, key: &'a str, value: Bytes) -> Answer<'a, ()>;
@@ -51,8 +79,7 @@ pub trait RemoteStore: std::fmt::Debug + Send + Sync {
 }
 
 /// The part of a whole value that `range` asks for.
-#[must_use]
-pub fn part_of(whole: &Bytes, range: &ByteRange) -> Bytes {
+fn part_of(whole: &Bytes, range: &ByteRange) -> Bytes {
     let len = whole.len();
     let clamp = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(len);
     match range {

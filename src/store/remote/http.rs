@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, RANGE, RETRY_AFTER};
 use reqwest::{Client, Method, Response, StatusCode};
 
-use super::{Answer, RemoteFault, RemoteStore, part_of, without_secrets};
+use super::{Answer, Fetched, LONGEST_PAUSE, RemoteFault, RemoteStore, pause_after, without_secrets};
 use crate::process::PerProcess;
 use crate::store::ByteRange;
 
@@ -27,8 +27,6 @@ pub fn after_fork_in_child() {
 }
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 fn client() -> Result<&'static Client, RemoteFault> {
     let slot = CLIENT.get();
@@ -150,7 +148,7 @@ impl HttpRemote {
         key: &str,
         range: &ByteRange,
         limit_bytes: u64,
-    ) -> Result<Option<Bytes>, Failed> {
+    ) -> Result<Option<Fetched>, Failed> {
         let asked = match range {
             _ if self.ignores_ranges.load(Ordering::Relaxed) => None,
             ByteRange::Whole => None,
@@ -168,15 +166,17 @@ impl HttpRemote {
                     self.ignores_ranges.store(true, Ordering::Relaxed);
                 }
                 let whole = self.body(answer, limit_bytes).await?;
-                Ok(Some(part_of(&whole, range)))
+                Ok(Some(Fetched::part_of(&whole, range)))
             }
             StatusCode::PARTIAL_CONTENT if asked.is_some() => {
                 let given = content_range(answer.headers());
                 let bytes = self.body(answer, limit_bytes).await?;
-                if given.is_some_and(|given| given.answers(range, bytes.len() as u64)) {
-                    Ok(Some(bytes))
-                } else {
-                    Err(Failed::for_now("the server answered with other bytes than it was asked for", Some(status)))
+                match given.filter(|given| given.answers(range, bytes.len() as u64)) {
+                    Some(given) => Ok(Some(Fetched { bytes, value_len: given.total })),
+                    None => {
+                        let what = "the server answered with other bytes than it was asked for";
+                        Err(Failed::for_now(what, Some(status)))
+                    }
                 }
             }
             StatusCode::NOT_FOUND => Ok(None),
@@ -197,7 +197,7 @@ impl HttpRemote {
         key: &str,
         range: &ByteRange,
         limit_bytes: u64,
-    ) -> Result<Option<Bytes>, Failed> {
+    ) -> Result<Option<Fetched>, Failed> {
         let ByteRange::Suffix(count) = range else {
             return Err(Failed::for_good("no range from the end", None));
         };
@@ -208,14 +208,14 @@ impl HttpRemote {
         }
         let len = answer.headers().get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
         match len.filter(|_| status == StatusCode::OK) {
-            Some(0) => Ok(Some(Bytes::new())),
+            Some(0) => Ok(Some(Fetched::part_of(&Bytes::new(), &ByteRange::Whole))),
             Some(len) => {
                 let part = ByteRange::Bounded(len.saturating_sub(*count)..len);
                 Box::pin(self.attempt(key, &part, limit_bytes)).await
             }
             None => {
                 let whole = Box::pin(self.attempt(key, &ByteRange::Whole, limit_bytes)).await?;
-                Ok(whole.map(|whole| part_of(&whole, range)))
+                Ok(whole.map(|whole| Fetched::part_of(&whole.bytes, range)))
             }
         }
     }
@@ -225,8 +225,7 @@ impl HttpRemote {
         key: &str,
         range: &ByteRange,
         limit_bytes: u64,
-    ) -> Result<Option<Bytes>, RemoteFault> {
-        let mut pause = FIRST_PAUSE;
+    ) -> Result<Option<Fetched>, RemoteFault> {
         let mut attempt = 1;
         loop {
             let failed = match self.attempt(key, range, limit_bytes).await {
@@ -236,8 +235,7 @@ impl HttpRemote {
             if !failed.is_passing || attempt > self.patience.retries {
                 return Err(RemoteFault { attempt, ..failed.fault });
             }
-            tokio::time::sleep(failed.pause.unwrap_or(pause).min(LONGEST_PAUSE)).await;
-            pause = pause.saturating_mul(2);
+            tokio::time::sleep(failed.pause.unwrap_or(pause_after(attempt)).min(LONGEST_PAUSE)).await;
             attempt += 1;
         }
     }
@@ -292,7 +290,7 @@ fn content_range(headers: &HeaderMap) -> Option<ContentRange> {
 }
 
 impl RemoteStore for HttpRemote {
-    fn get<'a>(&'a self, key: &'a str, range: ByteRange, limit_bytes: u64) -> Answer<'a, Option<Bytes>> {
+    fn get<'a>(&'a self, key: &'a str, range: ByteRange, limit_bytes: u64) -> Answer<'a, Option<Fetched>> {
         async move { self.fetch(key, &range, limit_bytes).await }.boxed()
     }
 

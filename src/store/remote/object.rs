@@ -9,13 +9,15 @@ use futures_util::FutureExt;
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 
-use super::{Answer, RemoteFault, RemoteStore, part_of, without_secrets};
+use super::{Answer, Fetched, RemoteFault, RemoteStore, pause_after, without_secrets};
 use crate::store::ByteRange;
 
 /// A store of that crate, with its own retries, credentials and connections.
 #[derive(Debug)]
 pub struct ObjectRemote {
     store: Arc<dyn ObjectStore>,
+    /// Further attempts at an answer that broke off.
+    retries: usize,
     /// The server answers with whole values whatever part is asked for.
     ignores_ranges: AtomicBool,
     /// It does not know ranges that count from the end.
@@ -23,21 +25,32 @@ pub struct ObjectRemote {
 }
 
 impl ObjectRemote {
-    /// Speaks to `store`.
+    /// Speaks to `store`, and makes a request so often again whose answer broke off.
     #[must_use]
-    pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store, ignores_ranges: AtomicBool::new(false), lacks_suffixes: AtomicBool::new(false) }
+    pub fn new(store: Arc<dyn ObjectStore>, retries: usize) -> Self {
+        Self { store, retries, ignores_ranges: AtomicBool::new(false), lacks_suffixes: AtomicBool::new(false) }
     }
 
-    async fn part(&self, path: &Path, range: Option<GetRange>, limit_bytes: u64) -> Result<Bytes, Failed> {
-        let answer = self.store.get_opts(path, GetOptions { range, ..GetOptions::default() }).await?;
-        if answer.range.end.saturating_sub(answer.range.start) > limit_bytes {
-            return Err(Failed::TooLong);
+    async fn part(&self, path: &Path, range: Option<GetRange>, limit_bytes: u64) -> Result<Fetched, Failed> {
+        let mut attempt = 1;
+        loop {
+            let options = GetOptions { range: range.clone(), ..GetOptions::default() };
+            let answer = self.store.get_opts(path, options).await?;
+            if answer.range.end.saturating_sub(answer.range.start) > limit_bytes {
+                return Err(Failed::TooLong);
+            }
+            let value_len = Some(answer.meta.size);
+            // The crate tries again until an answer begins; one that breaks off it often leaves to us.
+            match answer.bytes().await {
+                Ok(bytes) => return Ok(Fetched { bytes, value_len }),
+                Err(error) if attempt > self.retries => return Err(Failed::BrokenOff(error, attempt)),
+                Err(_) => tokio::time::sleep(pause_after(attempt)).await,
+            }
+            attempt += 1;
         }
-        Ok(answer.bytes().await?)
     }
 
-    async fn suffix(&self, path: &Path, count: u64, limit_bytes: u64) -> Result<Bytes, Failed> {
+    async fn suffix(&self, path: &Path, count: u64, limit_bytes: u64) -> Result<Fetched, Failed> {
         if !self.lacks_suffixes.load(Ordering::Relaxed) {
             match self.part(path, Some(GetRange::Suffix(count)), limit_bytes).await {
                 Err(Failed::Store(error)) if lacks_suffixes(&error) => {}
@@ -47,12 +60,12 @@ impl ObjectRemote {
         let len = self.store.head(path).await?.size;
         self.lacks_suffixes.store(true, Ordering::Relaxed);
         if len == 0 {
-            return Ok(Bytes::new());
+            return Ok(Fetched::part_of(&Bytes::new(), &ByteRange::Whole));
         }
         self.part(path, Some(GetRange::Bounded(len.saturating_sub(count)..len)), limit_bytes).await
     }
 
-    async fn fetch(&self, path: &Path, range: &ByteRange, limit_bytes: u64) -> Result<Bytes, Failed> {
+    async fn fetch(&self, path: &Path, range: &ByteRange, limit_bytes: u64) -> Result<Fetched, Failed> {
         if !self.ignores_ranges.load(Ordering::Relaxed) {
             let answer = match range {
                 ByteRange::Whole => return self.part(path, None, limit_bytes).await,
@@ -68,13 +81,15 @@ impl ObjectRemote {
                 answer => return answer,
             }
         }
-        Ok(part_of(&self.part(path, None, limit_bytes).await?, range))
+        Ok(Fetched::part_of(&self.part(path, None, limit_bytes).await?.bytes, range))
     }
 }
 
 /// Why a value did not arrive.
 enum Failed {
     Store(object_store::Error),
+    /// After so many attempts.
+    BrokenOff(object_store::Error, usize),
     TooLong,
 }
 
@@ -120,12 +135,13 @@ fn path_of(key: &str) -> Result<Path, RemoteFault> {
 }
 
 impl RemoteStore for ObjectRemote {
-    fn get<'a>(&'a self, key: &'a str, range: ByteRange, limit_bytes: u64) -> Answer<'a, Option<Bytes>> {
+    fn get<'a>(&'a self, key: &'a str, range: ByteRange, limit_bytes: u64) -> Answer<'a, Option<Fetched>> {
         async move {
             match self.fetch(&path_of(key)?, &range, limit_bytes).await {
-                Ok(bytes) => Ok(Some(bytes)),
+                Ok(fetched) => Ok(Some(fetched)),
                 Err(Failed::Store(object_store::Error::NotFound { .. })) => Ok(None),
                 Err(Failed::Store(error)) => Err(fault_of(&error)),
+                Err(Failed::BrokenOff(error, attempt)) => Err(RemoteFault { attempt, ..fault_of(&error) }),
                 Err(Failed::TooLong) => Err(RemoteFault::too_long(limit_bytes)),
             }
         }

@@ -59,6 +59,7 @@ def test_http_of_fsspec(file_server: FileServer, tmp_path: Path) -> None:
     check_reads(lambda _: FsspecStore.from_url(url, read_only=True), values(), **STRICT)
 
 
+@pytest.mark.usefixtures("no_small_shards")
 @pytest.mark.parametrize("reader", READERS)
 def test_bytes_fetched_and_wasted_are_counted(reader: str, file_server: FileServer, tmp_path: Path) -> None:
     """Two inner chunks of 40 bytes with one between them that nobody asked for, and the index."""
