@@ -37,20 +37,8 @@ pub enum Error {
     },
     /// A store on the network failed.
     #[cfg(feature = "remote")]
-    #[error("chunk {chunk_key:?}: could not {operation} {location}: {fault}{}", trailer(.fault.attempt, written.as_deref()))]
-    Remote {
-        /// Store key of the chunk, with the array's path in front.
-        chunk_key: String,
-        /// `get`, `set` or `delete`.
-        operation: &'static str,
-        /// The key's address, without secrets.
-        location: String,
-        /// What the server answered.
-        #[source]
-        fault: crate::store::remote::RemoteFault,
-        /// Of a write: keys of the chunks that were stored all the same.
-        written: Option<Vec<String>>,
-    },
+    #[error(transparent)]
+    Remote(Box<RemoteError>),
     /// The request itself is at fault.
     #[error("{0}")]
     Plan(#[from] PlanError),
@@ -65,22 +53,43 @@ pub enum Error {
     Internal(String),
 }
 
-/// So many keys stand in a message.
+/// A failed request to a store on the network.
 #[cfg(feature = "remote")]
-const LISTED_KEYS: usize = 8;
+#[derive(Debug, thiserror::Error)]
+#[error("chunk {chunk_key:?}: could not {operation} {location}: {fault}{}", self.trailer())]
+pub struct RemoteError {
+    /// Store key of the chunk, with the array's path in front.
+    pub chunk_key: String,
+    /// `get`, `set` or `delete`.
+    pub operation: &'static str,
+    /// The key's address, without secrets.
+    pub location: String,
+    /// What the server answered.
+    #[source]
+    pub fault: crate::store::remote::RemoteFault,
+    /// Of a write: keys of the chunks that were stored all the same.
+    pub written: Option<Vec<String>>,
+}
 
 #[cfg(feature = "remote")]
-fn trailer(attempt: usize, written: Option<&[String]>) -> String {
-    let attempts = if attempt > 1 { format!(" ({attempt} attempts)") } else { String::new() };
-    let written = written.map(|keys| match keys {
-        [] => "; no chunk of this write was stored".to_owned(),
-        keys if keys.len() <= LISTED_KEYS => format!("; of this write were stored: {}", keys.join(", ")),
-        keys => {
-            let (listed, others) = keys.split_at(LISTED_KEYS);
-            format!("; of this write were stored: {} and {} more", listed.join(", "), others.len())
-        }
-    });
-    attempts + &written.unwrap_or_default()
+impl RemoteError {
+    /// So many keys stand in a message.
+    const LISTED_KEYS: usize = 8;
+
+    fn trailer(&self) -> String {
+        let attempts = match self.fault.attempt {
+            0 | 1 => String::new(),
+            attempts => format!(" ({attempts} attempts)"),
+        };
+        let written = self.written.as_deref().map(|keys| match keys.split_at_checked(Self::LISTED_KEYS) {
+            _ if keys.is_empty() => "; no chunk of this write was stored".to_owned(),
+            Some((listed, others)) if !others.is_empty() => {
+                format!("; of this write were stored: {} and {} more", listed.join(", "), others.len())
+            }
+            _ => format!("; of this write were stored: {}", keys.join(", ")),
+        });
+        attempts + &written.unwrap_or_default()
+    }
 }
 
 #[cfg(feature = "remote")]
@@ -88,8 +97,8 @@ impl Error {
     /// The same failure of a write, with what was stored all the same.
     #[must_use]
     pub fn after_storing(mut self, keys: Vec<String>) -> Self {
-        if let Self::Remote { written, .. } = &mut self {
-            *written = Some(keys);
+        if let Self::Remote(error) = &mut self {
+            error.written = Some(keys);
         }
         self
     }

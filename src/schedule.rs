@@ -41,7 +41,9 @@ impl CancelToken {
     pub fn cancel(&self) {
         self.0.is_cancelled.store(true, Ordering::SeqCst);
         let hooks = std::mem::take(&mut *self.hooks());
-        hooks.into_iter().for_each(|hook| hook());
+        for hook in hooks {
+            hook();
+        }
     }
 
     /// Whether it was asked to stop.

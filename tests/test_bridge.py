@@ -253,7 +253,12 @@ def test_requests_are_counted() -> None:
     array = make(Watched())
     wazarr.reset_counters()
     array[0:10]
-    assert wazarr.counters()["store_requests"] == {"native": 0, "python": 2}
+    assert wazarr.counters()["store_requests"] == {
+        "native": 0,
+        "python": 2,
+        "bytes_fetched": 0,
+        "bytes_wasted": 0,
+    }
 
 
 @pytest.mark.parametrize("steps", range(12))

@@ -75,7 +75,7 @@ def test_whole_arrays(name: str) -> None:
             "read": traffic if direction == "read" else nothing,
             "write": traffic if direction == "write" else nothing,
             "codec_steps": {"native": native, "wasm": 0, "python": python},
-            "store_requests": {"native": chunks, "python": 0},
+            "store_requests": {"native": chunks, "python": 0, "bytes_fetched": 0, "bytes_wasted": 0},
             "fallbacks": {},
         }, direction
 
@@ -86,7 +86,7 @@ def test_python_codecs_and_stores_count_as_such() -> None:
     assert written["codec_steps"] == {"native": 4, "wasm": 0, "python": 4}
     read = counted(lambda: array[0:4])
     assert read["codec_steps"] == {"native": 2, "wasm": 0, "python": 2}
-    assert read["store_requests"] == {"native": 0, "python": 2}
+    assert read["store_requests"] == {"native": 0, "python": 2, "bytes_fetched": 0, "bytes_wasted": 0}
     assert sorted(read["fallbacks"].values()) == [2, 2]
 
 
@@ -98,7 +98,7 @@ def test_parts_count_what_is_selected() -> None:
     written = counted(lambda: array.__setitem__((0, slice(0, 2)), 5))
     assert written["write"] == {"chunks": 1, "bytes_encoded": CHUNK_BYTES + 4, "bytes_decoded": 8}
     # The stored chunk is read for what must survive of it.
-    assert written["store_requests"] == {"native": 2, "python": 0}
+    assert written["store_requests"] == {"native": 2, "python": 0, "bytes_fetched": 0, "bytes_wasted": 0}
 
 
 def test_missing_and_deleted_chunks_count_without_bytes() -> None:

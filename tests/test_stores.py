@@ -157,7 +157,12 @@ def test_a_subclass_of_the_path_is_asked_itself(subject_pipeline: str) -> None:
     object.__setattr__(array.async_array, "store_path", OwnPath(array.store, ""))
     wazarr.reset_counters()
     assert np.array_equal(array[:], [7, 8, 7, 8])
-    assert wazarr.counters()["store_requests"] == {"native": 0, "python": 2}
+    assert wazarr.counters()["store_requests"] == {
+        "native": 0,
+        "python": 2,
+        "bytes_fetched": 0,
+        "bytes_wasted": 0,
+    }
 
 
 def test_read_only_stores_refuse_as_zarr_does(subject_pipeline: str, tmp_path: Path) -> None:

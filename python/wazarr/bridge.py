@@ -175,9 +175,14 @@ def _no_longer_than(length: int, array: Any, getter: Any) -> Any:
     """
     if array.nbytes > length:
         raise StoreError(
-            f"chunk {getter.path!r}: the store answered a request for {length} bytes with {array.nbytes}"
+            f"chunk {_label(getter)!r}: the store answered a request for {length} bytes with {array.nbytes}"
         )
     return array
+
+
+def _label(getter: Any) -> str:
+    """Return what to call a chunk whose byte getter may be anything."""
+    return str(getattr(getter, "path", type(getter).__name__))
 
 
 async def _named(getter: Any, operation: str, request: Awaitable[_T]) -> _T:
@@ -185,8 +190,10 @@ async def _named(getter: Any, operation: str, request: Awaitable[_T]) -> _T:
     failure: BaseException
     try:
         return await request
-    except Exception as error:
-        failure = of_store(error, operation, getter.path, stores.describe(getattr(getter, "store", getter)))
+    except Exception as error:  # noqa: BLE001 - a store may raise anything
+        store = getattr(getter, "store", getter)
+        is_refusal = operation != "get" and getattr(store, "read_only", False)
+        failure = error if is_refusal else of_store(error, operation, _label(getter), stores.describe(store))
     # Out here it is not the context of what is raised: it may hold what nobody may see.
     raise failure
 
@@ -238,7 +245,7 @@ async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> None
         else:
             value = spec.prototype.buffer.from_array_like(encoded)
             await _named(setter, "set", setter.set(value))
-        written.append(setter.path)
+        written.append(_label(setter))
 
     # Held from the first read to the last write, so that no update in between is lost. A task that is
     # cancelled while it waits for the locks still gets them first, and has to give them back.

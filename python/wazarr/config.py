@@ -33,9 +33,12 @@ DEFAULTS: dict[str, Any] = {
     "wazarr.variable_length_limit": 512 << 20,
     "wazarr.allow_unsafe_pickle_decode": False,
 }
-"""Our keys and their defaults. Bytes for `wazarr.bytes_in_flight`, `wazarr.small_shard_bytes` and `wazarr.variable_length_limit`,
-requests for `wazarr.store_concurrency`, further attempts
-for `wazarr.store_retries`, seconds for `wazarr.store_timeout_s`, chunks for `codec_pipeline.chunk_concurrent_*`."""
+"""Our keys and their defaults.
+
+Bytes for `wazarr.bytes_in_flight`, `wazarr.small_shard_bytes`, `wazarr.variable_length_limit`; requests for
+`wazarr.store_concurrency`, attempts after the first for `wazarr.store_retries`; seconds for
+`wazarr.store_timeout_s`; chunks for `codec_pipeline.chunk_concurrent_*`.
+"""
 
 _STORE_CONCURRENCY = 64
 
@@ -137,7 +140,7 @@ def store_patience() -> tuple[int, float]:
         return max(0, int(retries)), max(0.001, float(timeout_s))
     except (TypeError, ValueError):
         warnings.warn(
-            f"ignoring wazarr.store_retries={retries!r} and wazarr.store_timeout_s={timeout_s!r}: not numbers",
+            f"ignoring wazarr.store_retries={retries!r}, wazarr.store_timeout_s={timeout_s!r}: not numbers",
             UserWarning,
             stacklevel=3,
         )

@@ -258,6 +258,10 @@ def of_store(error: Exception, operation: str, chunk_key: str, store: str) -> Ex
         made = StoreError(message)
     assert isinstance(made, StoreError)
     made.args = (message,)
+    if not is_indiscreet:
+        made.__dict__.update(vars(error))
+    if isinstance(error, OSError) and isinstance(made, OSError):
+        made.errno = error.errno
     made.chunk_key = chunk_key
     status = getattr(error, "status", None)
     made.status = status if isinstance(status, int) else None

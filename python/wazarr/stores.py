@@ -11,7 +11,7 @@ import inspect
 import os
 import re
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from zarr.storage import FsspecStore, LocalStore, MemoryStore, ObjectStore, StorePath, ZipStore
 from zarr.storage._fsspec import ALLOWED_EXCEPTIONS
@@ -69,18 +69,25 @@ def native_place(store: Store, path: str = "", *, is_write: bool = False) -> Pla
     find = _FINDERS.get(type(store))
     if find is None or not _METHODS.isdisjoint(store.__dict__):
         return None
-    return find(store, path, is_write)
+    return find(store, _Wanted(path, is_write))
 
 
-def _local_place(store: Any, _path: str, _is_write: bool) -> Place:
+class _Wanted(NamedTuple):
+    """What `native_place` was asked for."""
+
+    path: str
+    is_write: bool
+
+
+def _local_place(store: Any, _wanted: _Wanted) -> Place:
     return "local", store.root
 
 
-def _memory_place(store: Any, _path: str, _is_write: bool) -> Place:
+def _memory_place(store: Any, _wanted: _Wanted) -> Place:
     return "memory", store._store_dict
 
 
-def _zip_place(store: Any, _path: str, _is_write: bool) -> Place | None:
+def _zip_place(store: Any, _wanted: _Wanted) -> Place | None:
     # One that may grow stays with Python, and so does a file object, which may be anything.
     if not (store.read_only and store._zmode == "r" and store.path is not None):
         return None
@@ -91,7 +98,7 @@ def _zip_place(store: Any, _path: str, _is_write: bool) -> Place | None:
     return "zip", store._zf
 
 
-def _fsspec_place(store: Any, path: str, is_write: bool) -> Place | None:
+def _fsspec_place(store: Any, wanted: _Wanted) -> Place | None:
     if store.allowed_exceptions != ALLOWED_EXCEPTIONS:
         return None
     filesystem = store.fs
@@ -103,18 +110,26 @@ def _fsspec_place(store: Any, path: str, is_write: bool) -> Place | None:
     kind = cls.__module__, cls.__qualname__
     if kind == ("fsspec.implementations.local", "LocalFileSystem"):
         # Without `auto_mkdir` it refuses to write where there is no folder yet.
-        if filesystem.auto_mkdir or not is_write:
+        if filesystem.auto_mkdir or not wanted.is_write:
             return "local", filesystem._strip_protocol(store.path) or "/"
     elif kind == ("fsspec.implementations.memory", "MemoryFileSystem"):
-        return "memory files", (filesystem.store, filesystem._strip_protocol(store.path), _put_file(filesystem))
-    elif kind == ("fsspec.implementations.http", "HTTPFileSystem") and not is_write:
-        if _PLAIN_KEY.fullmatch(path) and _PLAIN_ADDRESS.fullmatch(store.path) and _is_plain_http(filesystem):
-            retries, timeout_s = config.store_patience()
-            identity = (store.path, retries, timeout_s)
-            handle = _handles_by_address.get(identity)
-            if handle is None:
-                handle = _handles_by_address[identity] = _native.open_http(*identity)
-            return "remote", handle
+        return "memory files", (
+            filesystem.store,
+            filesystem._strip_protocol(store.path),
+            _put_file(filesystem),
+        )
+    elif (
+        kind == ("fsspec.implementations.http", "HTTPFileSystem")
+        and not wanted.is_write
+        and _PLAIN_KEY.fullmatch(wanted.path)
+        and _PLAIN_ADDRESS.fullmatch(store.path)
+        and _is_plain_http(filesystem)
+    ):
+        identity = (store.path, *config.store_patience())
+        handle = _handles_by_address.get(identity)
+        if handle is None:
+            handle = _handles_by_address[identity] = _native.open_http(*identity)
+        return "remote", handle
     return None
 
 
@@ -123,7 +138,7 @@ _PLAIN_ADDRESS = re.compile(r"https?://[A-Za-z0-9_\-.~:@%\[\]/=+,]+")
 
 
 def _is_plain_http(filesystem: Any) -> bool:
-    """Return whether an HTTP filesystem of fsspec has nothing configured that a request would have to heed."""
+    """Return whether nothing is configured in an HTTP filesystem that a request would have to heed."""
     from fsspec.implementations.http import get_client
 
     return (
@@ -154,13 +169,13 @@ def _put_file(filesystem: Any) -> Callable[[str, bytes | None], None]:
 _PLAIN_KEY = re.compile(r"(?:(?:^|(?<!^)/)(?!\.\.?(?:/|$))[A-Za-z0-9_\-=+,@.]+)*")
 
 
-def _object_place(store: Any, path: str, is_write: bool) -> Place | None:
+def _object_place(store: Any, wanted: _Wanted) -> Place | None:
     backend = store.store
     cls = type(backend)
     if cls.__qualname__ == "LocalStore" and cls.__module__ in {"obstore.store", "builtins"}:
         root = backend.prefix
         cleans_up = backend.__getnewargs_ex__()[1].get("automatic_cleanup", False)
-        if root is not None and _PLAIN_KEY.fullmatch(path) and not (cleans_up and is_write):
+        if root is not None and _PLAIN_KEY.fullmatch(wanted.path) and not (cleans_up and wanted.is_write):
             return "local", root
     elif cls.__module__ == "obstore.store" and cls.__qualname__ in _REMOTE_CLASSES:
         handle = _remote_handle(backend)
@@ -192,7 +207,7 @@ def _remote_handle(backend: Any) -> _native.RemoteHandle | None:
     try:
         retries = (backend.retry_config or {}).get("max_retries", config.store_patience()[0])
         handle = None if _awaits_credentials(backend) else _native.open_object_store(backend, retries)
-    except Exception:  # settings that only another version of obstore knows: through its own methods then
+    except Exception:  # noqa: BLE001 - whatever another version's settings lead to: its own methods serve
         handle = None
     identity = id(backend)
     _handles[identity] = weakref.ref(backend, lambda _: _handles.pop(identity, None)), handle
@@ -207,7 +222,7 @@ def _awaits_credentials(backend: Any) -> bool:
     )
 
 
-_FINDERS: dict[type, Callable[[Any, str, bool], Place | None]] = {
+_FINDERS: dict[type, Callable[[Any, _Wanted], Place | None]] = {
     LocalStore: _local_place,
     MemoryStore: _memory_place,
     ZipStore: _zip_place,
@@ -252,7 +267,13 @@ def for_engine(place: Place | None, spec: ArraySpec) -> Place | None:
     """
     if place is None or place[0] != "remote":
         return place
-    return "remote", (place[1], config.store_concurrency(), max_waiting_bytes(), *coalescing(spec), config.small_shard_bytes())
+    return "remote", (
+        place[1],
+        config.store_concurrency(),
+        max_waiting_bytes(),
+        *coalescing(spec),
+        config.small_shard_bytes(),
+    )
 
 
 def name_of(store: object, place: Place | None) -> str:
@@ -264,7 +285,7 @@ def name_of(store: object, place: Place | None) -> str:
         return f"object {id(store)}"
     kind, where = place
     if kind == "local":
-        return os.path.abspath(where)  # noqa: PTH100 - Path.resolve touches the disk
+        return str(os.path.abspath(where))  # noqa: PTH100 - Path.resolve touches the disk
     if kind == "memory files":
         files, root, _ = where
         return f"{kind} {id(files)}{root}"

@@ -58,15 +58,15 @@ pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
             ];
             make(py, "make_store_error", &keywords(py, &items))
         }
-        Error::Remote { ref chunk_key, ref location, ref fault, ref written, .. } => {
+        Error::Remote(error) => {
             let none = || py.None().into_bound(py);
-            let written = written.as_ref().and_then(|keys| pyo3::types::PyTuple::new(py, keys).ok());
+            let written = error.written.as_ref().and_then(|keys| pyo3::types::PyTuple::new(py, keys).ok());
             let items = [
                 ("message", text(py, &error.to_string())),
-                ("chunk_key", text(py, chunk_key)),
-                ("location", text(py, location)),
-                ("status", fault.status.map_or_else(none, |status| number(py, status.into()))),
-                ("attempt", number(py, fault.attempt)),
+                ("chunk_key", text(py, &error.chunk_key)),
+                ("location", text(py, &error.location)),
+                ("status", error.fault.status.map_or_else(none, |status| number(py, status.into()))),
+                ("attempt", number(py, error.fault.attempt)),
                 ("written", written.map_or_else(none, Bound::into_any)),
             ];
             make(py, "make_remote_error", &keywords(py, &items))

@@ -34,7 +34,8 @@ fn runtime() -> Result<&'static Runtime, Error> {
         return Ok(runtime);
     }
     // One thread moves bytes faster than two decode them.
-    let built = Builder::new_multi_thread().worker_threads(1).thread_name("wazarr-network").enable_all().build();
+    let built =
+        Builder::new_multi_thread().worker_threads(1).thread_name("wazarr-network").enable_all().build();
     let runtime = built.map_err(|error| Error::Internal(format!("could not start a thread: {error}")))?;
     Ok(slot.get_or_init(|| runtime))
 }

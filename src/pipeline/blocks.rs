@@ -216,7 +216,9 @@ pub(super) fn encoded_ranges(
     region: &Region,
     item_size: usize,
 ) -> Option<Vec<Range<u64>>> {
-    let Ok(Layout::Blocks(frame)) = chain.layout(head, usize::try_from(encoded_len).ok()?) else { return None };
+    let Ok(Layout::Blocks(frame)) = chain.layout(head, usize::try_from(encoded_len).ok()?) else {
+        return None;
+    };
     let blocks = wanted(chain, frame.as_ref(), region, item_size)?;
     let mut ranges: Vec<_> = blocks
         .map(|block| frame.encoded_range(block))

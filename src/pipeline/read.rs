@@ -163,7 +163,7 @@ impl ReadRequest {
     ///
     /// # Errors
     /// An index that lies.
-    fn shard_ranges(
+    pub(super) fn shard_ranges(
         &self,
         index: usize,
         shard_index: &ShardIndex,
@@ -217,14 +217,21 @@ impl ReadRequest {
         let len_bytes = task.chain.len_bytes();
         task.chain.head_bytes().is_some()
             && len_bytes >= LARGE_CHUNK_BYTES
-            && task.selection.project(task.chain.strides()).bounds().is_some_and(|(lowest, highest)| {
-                highest.abs_diff(lowest) < len_bytes / 2
-            })
+            && task
+                .selection
+                .project(task.chain.strides())
+                .bounds()
+                .is_some_and(|(lowest, highest)| highest.abs_diff(lowest) < len_bytes / 2)
     }
 
     /// The encoded bytes of chunk `index` that are needed, by the first of them; `None`: all.
     #[cfg(feature = "remote")]
-    pub(super) fn block_ranges(&self, index: usize, head: &[u8], encoded_len: u64) -> Option<Vec<Range<u64>>> {
+    pub(super) fn block_ranges(
+        &self,
+        index: usize,
+        head: &[u8],
+        encoded_len: u64,
+    ) -> Option<Vec<Range<u64>>> {
         let task = &self.tasks[index];
         let region = task.selection.project(task.chain.strides());
         let item_size = task.chain.spec().dtype.item_size;
@@ -339,7 +346,8 @@ impl ByteSource for Segments<'_> {
         if beginning.len() as u64 == range.end - range.start {
             return Ok(Cow::Borrowed(beginning));
         }
-        let len = usize::try_from(range.end - range.start).map_err(|_| damaged(TOO_LONG.to_owned()).at(self.key))?;
+        let len = usize::try_from(range.end - range.start)
+            .map_err(|_| damaged(TOO_LONG.to_owned()).at(self.key))?;
         buffer.set_len(len).map_err(|_| damaged(TOO_LONG.to_owned()).at(self.key))?;
         self.read_into(range, buffer)?;
         Ok(Cow::Borrowed(buffer))

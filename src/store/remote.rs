@@ -84,7 +84,9 @@ fn part_of(whole: &Bytes, range: &ByteRange) -> Bytes {
     let clamp = |position: u64| usize::try_from(position).unwrap_or(usize::MAX).min(len);
     match range {
         ByteRange::Whole => whole.clone(),
-        ByteRange::Bounded(Range { start, end }) => whole.slice(clamp(*start)..clamp(*end).max(clamp(*start))),
+        ByteRange::Bounded(Range { start, end }) => {
+            whole.slice(clamp(*start)..clamp(*end).max(clamp(*start)))
+        }
         ByteRange::Suffix(count) => whole.slice(len - clamp(*count)..),
     }
 }

@@ -164,7 +164,7 @@ STORE_KINDS = {
     for kind in (
         StoreKind("memory", "native", _memory),
         StoreKind("local", "native", _local),
-        StoreKind("zip", "python", _zip, is_rewritable=False),
+        StoreKind("zip", "either", _zip, is_rewritable=False),
         StoreKind("wrapper", "python", _wrapper),
         StoreKind("wrapped-local", "python", _wrapped_local),
         StoreKind("logging", "python", _logging),
@@ -173,6 +173,6 @@ STORE_KINDS = {
         StoreKind("witness-memory", "python", _witness_memory),
         StoreKind("obstore-memory", "either", _obstore_memory, needs="obstore"),
         StoreKind("obstore-local", "either", _obstore_local, needs="obstore"),
-        StoreKind("fsspec-memory", "python", _fsspec_memory, needs="fsspec"),
+        StoreKind("fsspec-memory", "native", _fsspec_memory, needs="fsspec"),
     )
 }

@@ -201,7 +201,11 @@ def test_what_a_store_raises_is_what_the_caller_gets(error: Exception) -> None:
     for use in (lambda: array[:], lambda: array.__setitem__(..., 1), lambda: array.__setitem__((1, 1), 1)):
         with pytest.raises(type(error)) as caught:
             use()
-        assert caught.value is error
+        # Of the store's class, for handlers that know it, and of ours with what it was about.
+        assert isinstance(caught.value, wazarr.errors.StoreError)
+        assert caught.value.__cause__ is error
+        assert caught.value.chunk_key is not None
+        assert caught.value.chunk_key in str(caught.value)
     store.error = None
     assert np.array_equal(np.asarray(array[:]), VALUES)
     array[:] = 3

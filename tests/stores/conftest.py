@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import pytest
-import wazarr  # noqa: F401 - makes the pipeline known to zarr even where the package is not installed
 import zarr
 
+import wazarr  # noqa: F401 - makes the pipeline known to zarr even where the package is not installed
 from tests.servers.fixtures import bucket, file_server, http_server, s3_server
 
 __all__ = ["bucket", "file_server", "http_server", "s3_server"]

@@ -39,7 +39,7 @@ def test_zip(archive: str, layout: str, tmp_path: Path) -> None:
     path = tmp_path / "array.zip"
     path.write_bytes(ARCHIVES[archive](files))
     url = f"zip://::{path.as_uri()}"
-    # fsspec's requests of one archive get in each other's way, which we know and the default pipeline does not.
+    # fsspec mixes up requests of one archive: we know, the default pipeline does not.
     with zarr.config.set({"async.concurrency": 1, "wazarr.store_concurrency": 64}):
         check_reads(lambda _: FsspecStore.from_url(url, read_only=True), expected)
 

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import wazarr
 import zarr
 from zarr.abc.store import RangeByteRequest
 from zarr.codecs import BytesCodec, ShardingCodec
 from zarr.storage import MemoryStore, WrapperStore
 
+import wazarr
 from tests.pipelines import SUBJECT_PATH, pipeline
 from tests.servers.faults import Fault, first
 from tests.stores.readers import READERS, open_subject, serve
@@ -129,5 +129,9 @@ def test_a_users_store_that_answers_with_other_lengths(kind: str) -> None:
         array = zarr.create_array(
             Careless(MemoryStore()), data=VALUES, chunks=(200,), compressors=None, serializer=serializer
         )
-        with pytest.raises((wazarr.errors.StoreError, wazarr.errors.CodecError), match="c/1"):
+        if kind == "less":
+            # Bytes that nobody needed may be missing.
+            assert np.array_equal(np.asarray(array[SELECTION]), VALUES[SELECTION])
+            return
+        with pytest.raises(wazarr.errors.StoreError, match="c/1"):
             array[SELECTION]

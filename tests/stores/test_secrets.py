@@ -46,7 +46,7 @@ CASES = [
     (reader, fault)
     for reader in READERS
     for fault in FAULTS
-    if reader != "fsspec" or fault.kind != "status"  # in test_future_errors.py
+    if reader != "fsspec" or fault.kind != "status"  # in test_store_errors.py
 ]
 
 

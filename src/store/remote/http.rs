@@ -128,7 +128,8 @@ impl HttpRemote {
     }
 
     async fn body(&self, mut answer: Response, limit_bytes: u64) -> Result<Bytes, Failed> {
-        let too_long = || Failed { fault: RemoteFault::too_long(limit_bytes), is_passing: false, pause: None };
+        let too_long =
+            || Failed { fault: RemoteFault::too_long(limit_bytes), is_passing: false, pause: None };
         let announced = answer.content_length().unwrap_or(0);
         if announced > limit_bytes {
             return Err(too_long());
@@ -152,7 +153,9 @@ impl HttpRemote {
         let asked = match range {
             _ if self.ignores_ranges.load(Ordering::Relaxed) => None,
             ByteRange::Whole => None,
-            ByteRange::Bounded(range) => Some(format!("bytes={}-{}", range.start, range.end.saturating_sub(1))),
+            ByteRange::Bounded(range) => {
+                Some(format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
+            }
             ByteRange::Suffix(_) if self.lacks_suffixes.load(Ordering::Relaxed) => {
                 return self.suffix_by_length(key, range, limit_bytes).await;
             }
@@ -171,13 +174,11 @@ impl HttpRemote {
             StatusCode::PARTIAL_CONTENT if asked.is_some() => {
                 let given = content_range(answer.headers());
                 let bytes = self.body(answer, limit_bytes).await?;
-                match given.filter(|given| given.answers(range, bytes.len() as u64)) {
-                    Some(given) => Ok(Some(Fetched { bytes, value_len: given.total })),
-                    None => {
-                        let what = "the server answered with other bytes than it was asked for";
-                        Err(Failed::for_now(what, Some(status)))
-                    }
+                if let Some(given) = given.filter(|given| given.answers(range, bytes.len() as u64)) {
+                    return Ok(Some(Fetched { bytes, value_len: given.total }));
                 }
+                let what = "the server answered with other bytes than it was asked for";
+                Err(Failed::for_now(what, Some(status)))
             }
             StatusCode::NOT_FOUND => Ok(None),
             StatusCode::RANGE_NOT_SATISFIABLE | StatusCode::NOT_IMPLEMENTED | StatusCode::BAD_REQUEST
@@ -246,7 +247,8 @@ fn refused(status: StatusCode, headers: &HeaderMap) -> Failed {
     let message = format!("the server answered {status}");
     let passes = status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED;
     if passes || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT) {
-        let seconds = headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.trim().parse::<u64>().ok());
+        let seconds =
+            headers.get(RETRY_AFTER).and_then(|wait| wait.to_str().ok()?.trim().parse::<u64>().ok());
         return Failed { pause: seconds.map(Duration::from_secs), ..Failed::for_now(message, Some(status)) };
     }
     Failed::for_good(message, Some(status))

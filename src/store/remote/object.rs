@@ -28,7 +28,12 @@ impl ObjectRemote {
     /// Speaks to `store`, and makes a request so often again whose answer broke off.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, retries: usize) -> Self {
-        Self { store, retries, ignores_ranges: AtomicBool::new(false), lacks_suffixes: AtomicBool::new(false) }
+        Self {
+            store,
+            retries,
+            ignores_ranges: AtomicBool::new(false),
+            lacks_suffixes: AtomicBool::new(false),
+        }
     }
 
     async fn part(&self, path: &Path, range: Option<GetRange>, limit_bytes: u64) -> Result<Fetched, Failed> {
