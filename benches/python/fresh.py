@@ -26,7 +26,12 @@ class ChildError(Exception):
 
 
 def in_fresh_process(
-    function: str, *, environment: dict[str, str] | None = None, is_watched: bool = False, **arguments: Any
+    function: str,
+    *,
+    environment: dict[str, str] | None = None,
+    is_watched: bool = False,
+    timeout_s: float = TIMEOUT_S,
+    **arguments: Any,
 ) -> dict[str, Any]:
     """Call a function in a new process.
 
@@ -39,13 +44,15 @@ def in_fresh_process(
     is_watched : bool, optional
         Whether to add ``"samples"``: pairs of a time in seconds, on the clock of `time.monotonic`, and
         the resident memory in bytes.
+    timeout_s : float, optional
+        After so many seconds the process is ended.
     **arguments
         What the function is called with; anything that JSON can hold.
 
     Raises
     ------
     ChildError
-        The process did not end well.
+        The process did not end well, or not in time.
     """
     settings = {**os.environ, "PYTHONWARNINGS": "ignore", **(environment or {})}
     settings.pop("ZARR_CODEC_PIPELINE__PATH", None)
@@ -58,7 +65,11 @@ def in_fresh_process(
     if is_watched:
         watcher.start()
     try:
-        output, errors = child.communicate(timeout=TIMEOUT_S)
+        output, errors = child.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        raise ChildError(f"not done after {timeout_s:g} s") from None
     except BaseException:
         child.kill()
         child.wait()

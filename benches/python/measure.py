@@ -144,7 +144,7 @@ class _Bench:
         """Measure one operation."""
         cell = Cell(self.case.name, operation.name, operation.limit)
         places: dict[str, Any] = {}
-        fallbacks = _fallbacks()
+        before = fallbacks()
         taking_part = []
         for contender in contenders:  # the turn that does not count
             try:
@@ -158,7 +158,7 @@ class _Bench:
                 # Whatever a rival raises is its reason.
                 if contender.name == OURS:
                     raise
-                cell.left_out[contender.name] = _reason(error)
+                cell.left_out[contender.name] = reason_of(error)
             else:
                 taking_part.append(contender)
         cell.times_ms = {contender.name: [] for contender in taking_part}
@@ -173,11 +173,7 @@ class _Bench:
                 times.append(elapsed_s * 1e3)
                 if self.case.is_cold:
                     cell.fetched_bytes[contender.name] = fetched
-        cell.fallbacks = {
-            reason: count - fallbacks.get(reason, 0)
-            for reason, count in _fallbacks().items()
-            if count > fallbacks.get(reason, 0)
-        }
+        cell.fallbacks = fallbacks_since(before)
         self.finish(operation, taking_part, places, cell)
         return cell
 
@@ -296,16 +292,26 @@ def _bytes_from_disk() -> int:
     return next((int(line.split()[1]) for line in lines if line.startswith("read_bytes")), 0)
 
 
-def _fallbacks() -> dict[str, int]:
+def fallbacks() -> dict[str, int]:
     """Return what our engine has left to others, empty while it is not loaded."""
     module = sys.modules.get("wazarr")
     return dict(module.counters()["fallbacks"]) if module else {}
 
 
-def _reason(error: Exception) -> str:
+def fallbacks_since(before: dict[str, int]) -> dict[str, int]:
+    """Return what it has left to others since `fallbacks` answered `before`."""
+    return {
+        reason: count - before.get(reason, 0)
+        for reason, count in fallbacks().items()
+        if count > before.get(reason, 0)
+    }
+
+
+def reason_of(error: Exception) -> str:
     """Return an error on one line, short enough for a list, without the names of folders."""
     if isinstance(error, CannotError):
         return str(error)
     text = " ".join(str(error).partition(" [")[0].split())
+    text = re.sub(r" object at 0x[0-9a-f]+", "", text)
     text = re.sub(r'(Error reading|Error opening) [^:]*"[^"]*"( driver)?: ', "", text)
     return f"{type(error).__name__}: {text or 'no message'}"[:200]

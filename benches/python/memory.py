@@ -177,7 +177,7 @@ def peak_child(name: str, row: str, folder: str, small: str, values_file: str) -
         part = np.ascontiguousarray(operation.selections[0].of(following(values)))
         expected = operation.selections[0].of(values).copy()
         del values
-        before_bytes = _reset_peak()
+        before_bytes = reset_peak()
         begin = time.monotonic()
         answer = None
         if operation.action == "read":
@@ -185,7 +185,7 @@ def peak_child(name: str, row: str, folder: str, small: str, values_file: str) -
         else:
             array.write(operation.selections[0], part)
         end = time.monotonic()
-        peak_bytes = _status_bytes("VmHWM") - before_bytes
+        peak_bytes = status_bytes("VmHWM") - before_bytes
         if operation.action == "write":
             answer, expected = array.read(operation.selections[0]), part
     if not np.array_equal(np.asarray(answer), expected):
@@ -193,17 +193,18 @@ def peak_child(name: str, row: str, folder: str, small: str, values_file: str) -
     return {"peak_bytes": peak_bytes, "before_bytes": before_bytes, "begin": begin, "end": end}
 
 
-def _reset_peak() -> int:
+def reset_peak() -> int:
     """Give back what is free, forget the peak so far, and return the resident bytes."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
     Path("/proc/self/clear_refs").write_text("5")
-    return _status_bytes("VmRSS")
+    return status_bytes("VmRSS")
 
 
-def _status_bytes(key: str) -> int:
+def status_bytes(key: str) -> int:
+    """Return a line of the process's status."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) * 1024
@@ -246,7 +247,7 @@ def limited_child(name: str, folder: str) -> dict[str, float]:
     )
     piece = quiet_field(PIECE_SHAPE)
     resource.setrlimit(resource.RLIMIT_DATA, (LIMIT_BYTES, LIMIT_BYTES))
-    before_bytes = _reset_peak()
+    before_bytes = reset_peak()
     write_s = read_s = 0.0
     with chosen.engaged():
         array = chosen.open(chosen.adopt(target))
@@ -264,7 +265,7 @@ def limited_child(name: str, folder: str) -> dict[str, float]:
                 raise CannotError(f"wrong answer under {name}")
             del answer
             piece += 1
-    peak_bytes = _status_bytes("VmHWM") - before_bytes
+    peak_bytes = status_bytes("VmHWM") - before_bytes
     return {"write_s": write_s, "read_s": read_s, "peak_mib": peak_bytes / MIB}
 
 

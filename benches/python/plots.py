@@ -35,6 +35,8 @@ COLOURS = {
     "tensorstore": "#5b9a5b",
     "zarrista": "#8d6cab",
     "floor": "#333333",
+    "wazarr, 10 in flight": "#e8a39b",
+    "get": "#333333",
 }
 MAIN_CHART = "ratios-main"
 MEMORY_ROW = "zstd 1 in shards, read 62.5 MiB"
@@ -198,12 +200,31 @@ def scaling(document: dict[str, Any], folder: Path) -> None:
     throughput(document, folder, "chunk sizes", "chunk-sizes", "KiB a chunk, decoded")
 
 
+def stores(document: dict[str, Any], folder: Path) -> None:
+    """Draw the ratios through each store, and the times over the network."""
+    ratios(document, folder, "ratios-stores")
+    cells = [cell for cell in document["cells"] if "HTTP" in cell["case"]]
+    if not cells:
+        return
+    figure, grid = plt.subplots(1, len(cells), figsize=(2.4 * len(cells), 3.4))
+    for axes, cell in zip([grid] if len(cells) == 1 else grid, cells, strict=True):
+        times = {name: min(values) / 1e3 for name, values in cell["times_ms"].items()}
+        bars = axes.bar(range(len(times)), list(times.values()), color=[COLOURS[name] for name in times])
+        axes.bar_label(bars, fmt="%.2f", fontsize=6)
+        axes.set_xticks(range(len(times)), list(times), rotation=60, ha="right", fontsize=7)
+        axes.set_title(f"{cell['case'].replace(', ', chr(10))}\n{cell['operation']}", fontsize=7)
+    figure.axes[0].set_ylabel("seconds")
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
+    save(figure, document, folder, "stores-far")
+
+
 FIGURES: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "main": lambda document, folder: ratios(document, folder, MAIN_CHART),
     "further": lambda document, folder: ratios(document, folder, "ratios-further"),
     "public": lambda document, folder: ratios(document, folder, "ratios-public"),
     "memory": memory_over_time,
     "scaling": scaling,
+    "stores": stores,
 }
 
 

@@ -15,13 +15,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contenders import LIBRARIES, OURS, PIPELINES, REFERENCE
+from contenders import OURS, PIPELINES, REFERENCE
 
 if TYPE_CHECKING:
     from measure import Cell
 
 PACKAGES = ("zarr", "numpy", "numcodecs", "zarrs", "tensorstore", "zarrista", "wazarr")
 MISSING = "-"
+COMPARED_TO = ("tensorstore", "get")
+"""Who is no pipeline, and yet has a column of ratios."""
 LOOK_S = 1.0
 NOTICEABLE = 0.2
 """Processors that others may keep busy without a word."""
@@ -57,18 +59,19 @@ def machine() -> str:
     return f"{processor()}, {os.cpu_count()} processors, {platform.system()}"
 
 
-def versions() -> dict[str, str]:
-    """Return the versions of what took part."""
+def versions(further: tuple[str, ...] = ()) -> dict[str, str]:
+    """Return the versions of what took part, further packages included."""
     found = {"python": platform.python_version()}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *further):
         with contextlib.suppress(PackageNotFoundError):
             found[name] = version(name)
     return found
 
 
-def footer() -> str:
+def footer(further: tuple[str, ...] = ()) -> str:
     """Return the last line under every table."""
-    line = f"{machine()}; {', '.join(f'{name} {number}' for name, number in versions().items())}."
+    described = ", ".join(f"{name} {number}" for name, number in versions(further).items())
+    line = f"{machine()}; {described}."
     busy = processors_busy()
     if busy > NOTICEABLE:
         line += f" Other programs kept {busy:.1f} processors busy when the run began: times are rough."
@@ -93,16 +96,18 @@ def _processor_times() -> list[int]:
     return [int(entry) for entry in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
 
 
-def write_report(folder: Path, group: str, markdown: list[str], document: dict[str, Any]) -> None:
-    """Write one group's table and figures, as `GROUP.md` and `GROUP.json`."""
+def write_report(
+    folder: Path, group: str, markdown: list[str], document: dict[str, Any], further: tuple[str, ...] = ()
+) -> None:
+    """Write one group's table and figures, as `GROUP.md` and `GROUP.json`; `further` packages took part."""
     folder.mkdir(parents=True, exist_ok=True)
     described = {
         "group": group,
         "machine": machine(),
-        "versions": versions(),
+        "versions": versions(further),
         "processors_busy_before": processors_busy(),
     } | document
-    (folder / f"{group}.md").write_text("\n".join([*markdown, "", footer()]) + "\n")
+    (folder / f"{group}.md").write_text("\n".join([*markdown, "", footer(further)]) + "\n")
     (folder / f"{group}.json").write_text(json.dumps(described, indent=1) + "\n")
 
 
@@ -115,12 +120,15 @@ def geometric_mean(ratios: list[float]) -> float:
 
 
 def cell_table(cells: list[Cell], names: list[str], absent: dict[str, str], conditions: str) -> list[str]:
-    """Return the table of one group of cases, what it means and who is missing where."""
+    """Return the table of one group of cases, what it means and who is missing where.
+
+    Names that are no pipelines stand behind the ratio and are not in it.
+    """
     pipelines = [name for name in names if name in PIPELINES]
-    libraries = [name for name in names if name in LIBRARIES]
+    libraries = [name for name in names if name not in PIPELINES]
     header = ["case", "operation", *(f"{name} (ms)" for name in pipelines)]
     header += ["ratio", "of medians", "quartiles", *(f"{name} (ms)" for name in libraries)]
-    header += [f"to {name}" for name in libraries if name == "tensorstore"]
+    header += [f"to {name}" for name in libraries if name in COMPARED_TO]
     lines = table(header, [_cell_row(cell, pipelines, libraries) for cell in cells], 2)
     ratios = [ratio for cell in cells if (ratio := cell.ratio()) is not None]
     if ratios:
@@ -158,7 +166,7 @@ def _cell_row(cell: Cell, pipelines: list[str], libraries: list[str]) -> list[st
     entries.append(number(cell.ratio(medians=True), 2))
     entries.append(MISSING if spread is None else f"{spread[0]:.2f} to {spread[1]:.2f}")
     entries += [best(name) for name in libraries]
-    return entries + [number(cell.ratio_to(name), 2) for name in libraries if name == "tensorstore"]
+    return entries + [number(cell.ratio_to(name), 2) for name in libraries if name in COMPARED_TO]
 
 
 def _left_out(cells: list[Cell], absent: dict[str, str]) -> list[str]:

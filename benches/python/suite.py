@@ -1,8 +1,8 @@
 """Measure wazarr against the other pipelines and libraries: one command, one table a group.
 
-``suite.py [GROUP ...]`` with the groups `main`, `further`, `public`, `memory`, `manners`, `scaling`;
-all of them without a name. Each writes `GROUP.md` and `GROUP.json` into the output folder and prints
-its table. How to read them: `benches/README.md`.
+``suite.py [GROUP ...]`` with the groups `main`, `further`, `public`, `memory`, `manners`, `scaling`,
+`stores`; all of them without a name. Each writes `GROUP.md` and `GROUP.json` into the output folder and
+prints its table. How to read them: `benches/README.md`.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import manners
 import memory
 import scaling
+import stores
 from cases import further_cases, main_cases, public_cases
 from contenders import NAMES, OURS, available
 from measure import WrongAnswerError, run_case
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from cases import Case
     from measure import Cell
 
-ROUNDS = {"main": 9, "further": 4, "public": 4, "memory": 2, "manners": 3, "scaling": 2}
-QUICK_ROUNDS = {"main": 3, "further": 2, "public": 2, "memory": 1, "manners": 2, "scaling": 1}
+ROUNDS = {"main": 9, "further": 4, "public": 4, "memory": 2, "manners": 3, "scaling": 2, "stores": 5}
+QUICK_ROUNDS = {"main": 3, "further": 2, "public": 2, "memory": 1, "manners": 2, "scaling": 1, "stores": 2}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -104,6 +105,16 @@ def over_limit(cells: list[Cell]) -> bool:
     return is_over
 
 
+def run_group(group: str, rounds: int, options: argparse.Namespace) -> bool:
+    """Measure a group and report it; tell whether the main table is over a limit."""
+    others = {"memory": memory.run, "manners": manners.run, "scaling": scaling.run, "stores": stores.run}
+    if group in others:
+        others[group](rounds, options)
+        return False
+    cells = run_cases(group, rounds, options)
+    return group == "main" and over_limit(cells)
+
+
 def main() -> int:
     """Run the groups; return 1 with ``--check`` when the main table is over a limit."""
     options = parse_arguments()
@@ -115,18 +126,10 @@ def main() -> int:
     for group in options.groups or ROUNDS:
         start = time.monotonic()
         rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)[group]
-        if group == "memory":
-            memory.run(rounds, options)
-        elif group == "manners":
-            manners.run(rounds, options)
-        elif group == "scaling":
-            scaling.run(rounds, options)
-        else:
-            try:
-                cells = run_cases(group, rounds, options)
-            except WrongAnswerError as error:
-                sys.exit(f"WRONG: {error}")
-            is_over |= group == "main" and over_limit(cells)
+        try:
+            is_over |= run_group(group, rounds, options)
+        except WrongAnswerError as error:
+            sys.exit(f"WRONG: {error}")
         print(f"{group}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
     return 1 if options.check and is_over else 0
 
