@@ -88,6 +88,7 @@ class Reader:
 async def get_all(store: Store, keys: list[str]) -> None:
     """Get values, so many at a time."""
     prototype, remaining = default_buffer_prototype(), iter(keys)
+    await store._ensure_open()  # a zip's own `get` does not
 
     async def lane() -> None:
         for key in remaining:
