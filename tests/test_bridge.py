@@ -14,7 +14,7 @@ from zarr.storage import MemoryStore, WrapperStore
 
 import wazarr
 from tests.pipelines import ZARR_VERSION
-from wazarr import bridge
+from wazarr import bridge, stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -246,7 +246,7 @@ async def test_for_each_is_over_when_it_returns_whatever_happens(limit: int) -> 
 def test_neighbours_are_joined(
     ranges: list[tuple[int, int]], max_gap: int, max_bytes: int, joined: list[tuple[int, int]]
 ) -> None:
-    assert bridge._join(ranges, max_gap, max_bytes) == joined
+    assert stores.joined(ranges, max_gap, max_bytes) == joined
 
 
 def test_requests_are_counted() -> None:
@@ -279,3 +279,21 @@ async def test_a_write_cancelled_at_any_step_gives_its_locks_back(steps: int) ->
         # A wait for locks does not end with a cancellation: leave the loop without it.
         pytest.exit("the locks of a cancelled write are still held", 1)
     assert np.asarray(await array.getitem(slice(None))).tolist() == [3] * 120
+
+
+async def test_a_failure_is_told_though_other_chunks_still_wait_to_be_decoded() -> None:
+    class Breaking(WrapperStore[MemoryStore]):
+        """Has all chunks but the last at once."""
+
+        async def get(self, key: str, *args: Any, **kwargs: Any) -> Any:
+            if key == "c/63":
+                raise ConnectionError("the line is dead")
+            return await super().get(key, *args, **kwargs)
+
+    values = np.random.default_rng(0).integers(0, 9, 64 << 16, "u1")
+    zarr.create_array(store := MemoryStore(), data=values, chunks=(1 << 16,))
+    with zarr.config.set({"codec_pipeline.path": "wazarr.CodecPipeline", "threading.max_workers": 1}):
+        array = await zarr.api.asynchronous.open_array(store=Breaking(store))
+        for _ in range(5):
+            with pytest.raises(ConnectionError, match="c/63"):
+                await array.getitem(...)

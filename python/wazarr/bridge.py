@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
 
-from wazarr import config, stores
+from wazarr import config, stores, sync_bridge
 from wazarr.errors import StoreError, of_store
 from wazarr.jobs import ended
 from wazarr.stores import StorePath, ranges_of
@@ -71,12 +71,18 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
     batch : sequence of tuple
         zarr's batch that it was planned from.
     """
+    indices: Sequence[int] = range(len(batch))
+    if sync_bridge.serves(batch):
+        indices = await sync_bridge.read(job, batch)
+        if not indices:
+            return
     limit = _in_flight(job, batch)
     # Shards that are read at the same time share what is allowed.
     share = max(1, limit // min(limit, len(batch)))
     most = stores.max_waiting_bytes()
 
-    async def body(index: int) -> None:
+    async def body(position: int) -> None:
+        index = indices[position]
         getter, spec = batch[index][:2]
         part = job.partial_shard(index) if isinstance(getter, StorePath) else None
         if part is None:
@@ -88,11 +94,11 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
             await ended(job, lambda notify: job.wait(most // 2, notify))
 
     try:
-        await for_each(len(batch), limit, body)
+        await for_each(len(indices), limit, body)
     except BaseException:
         job.cancel()
         # Nothing may touch the caller's array any more; how that ends is nobody's news.
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(Exception, asyncio.CancelledError):
             await ended(job, lambda notify: job.wait(0, notify))
         raise
     await ended(job, lambda notify: job.wait(0, notify))
@@ -152,7 +158,7 @@ async def _fetch_ranges(
                 raise others.exceptions[0] from None
             raise others from None
         return parts
-    joined = _join(ranges, max_gap, max_bytes)
+    joined = stores.joined(ranges, max_gap, max_bytes)
     is_gone = False
 
     async def fetch(at: int) -> None:
@@ -205,17 +211,6 @@ def _in_flight(job: _native.ReadJob | _native.WriteJob, batch: Sequence[tuple[An
     return job.in_flight(config.store_concurrency())
 
 
-def _join(ranges: list[tuple[int, int]], max_gap: int, max_bytes: int) -> list[tuple[int, int]]:
-    """Join ascending ranges with at most `max_gap` bytes between them to at most `max_bytes` bytes."""
-    joined: list[tuple[int, int]] = []
-    for start, end in ranges:
-        if joined and start <= joined[-1][1] + max_gap and end - joined[-1][0] <= max_bytes:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
-        else:
-            joined.append((start, end))
-    return joined
-
-
 async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> None:
     """Have the chunks of a planned write encoded, and store them.
 
@@ -251,7 +246,10 @@ async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> None
     # cancelled while it waits for the locks still gets them first, and has to give them back.
     try:
         await ended(job, job.hold)
-        await for_each(len(batch), _in_flight(job, batch), body)
+        if sync_bridge.serves(batch):
+            await sync_bridge.write(job, batch, written)
+        else:
+            await for_each(len(batch), _in_flight(job, batch), body)
     except StoreError as error:
         error.written = tuple(written)
         raise

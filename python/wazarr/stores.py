@@ -32,6 +32,7 @@ __all__ = [
     "for_engine",
     "forget_handles",
     "is_serial",
+    "joined",
     "max_waiting_bytes",
     "name_of",
     "native_place",
@@ -253,6 +254,17 @@ def coalescing(spec: ArraySpec) -> tuple[int, int]:
         getattr(spec.config, "sharding_coalesce_max_gap_bytes", _DEFAULT_MAX_GAP_BYTES),
         getattr(spec.config, "sharding_coalesce_max_bytes", _DEFAULT_MAX_BYTES),
     )
+
+
+def joined(ranges: list[tuple[int, int]], max_gap: int, max_bytes: int) -> list[tuple[int, int]]:
+    """Join ascending ranges with at most `max_gap` bytes between them to at most `max_bytes` bytes."""
+    answer: list[tuple[int, int]] = []
+    for start, end in ranges:
+        if answer and start <= answer[-1][1] + max_gap and end - answer[-1][0] <= max_bytes:
+            answer[-1] = (answer[-1][0], max(answer[-1][1], end))
+        else:
+            answer.append((start, end))
+    return answer
 
 
 def for_engine(place: Place | None, spec: ArraySpec) -> Place | None:
