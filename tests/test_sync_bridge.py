@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import zarr
-from zarr.storage import MemoryStore, WrapperStore
+from zarr.storage import LoggingStore, MemoryStore, WrapperStore
 
 import wazarr
 from tests.pipelines import SUBJECT_PATH, ZARR_VERSION, pipeline
@@ -130,6 +130,14 @@ def test_who_overrides_one_of_two_methods_is_asked_through_that_one() -> None:
     array = _array(WrapperStore(inner))
     assert np.array_equal(np.asarray(array[...]), VALUES)
     assert inner.seen == 25
+
+
+def test_a_store_that_counts_its_calls_is_asked_as_it_expects() -> None:
+    store = LoggingStore(MemoryStore())
+    array = _array(store)
+    store.counter.clear()
+    assert np.array_equal(np.asarray(array[...]), VALUES)
+    assert store.counter["get"] == 25
 
 
 @pytest.mark.parametrize("use", ["read", "write"])

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import zarr.abc.store
 from zarr.abc.store import RangeByteRequest, SuffixByteRequest
-from zarr.storage import WrapperStore
+from zarr.storage import LoggingStore, WrapperStore
 
 from wazarr import config, stores
 from wazarr.errors import StoreError, of_store
@@ -41,7 +41,8 @@ def serves(batch: Sequence[tuple[Any, ...]]) -> bool:
     """Return whether the store of a batch has synchronous methods that may stand for the others.
 
     They may where each is defined at least as close to the store's class: else somebody overrode the other
-    and did not know of it. Of wrappers that must hold all the way down.
+    and did not know of it. Of wrappers that must hold all the way down. A `LoggingStore` is asked as it
+    expects: who counts its calls of `get` means `get`.
     """
     supports = getattr(zarr.abc.store, "_store_supports_sync_io", None)
     if supports is None or any(type(entry[0]) is not stores.StorePath for entry in batch):
@@ -50,20 +51,21 @@ def serves(batch: Sequence[tuple[Any, ...]]) -> bool:
     if any(entry[0].store is not store for entry in batch) or not supports(store):
         return False
     while True:
-        for asynchronous, synchronous in _PAIRS:
-            if asynchronous in vars(store) or synchronous in vars(store):
-                return False
-            if _depth(type(store), synchronous) > _depth(type(store), asynchronous):
-                return False
+        if isinstance(store, LoggingStore) or not all(_may_stand_for(store, *pair) for pair in _PAIRS):
+            return False
         if not isinstance(store, WrapperStore):
             return True
         store = store._store
 
 
-def _depth(cls: type, name: str) -> int:
-    """Return how far up the class tree a method is defined."""
-    mro = cls.__mro__
-    return next((depth for depth, base in enumerate(mro) if name in vars(base)), len(mro))
+def _may_stand_for(store: Any, asynchronous: str, synchronous: str) -> bool:
+    """Return whether a method is as close to a store's class as the other, and neither is the object's own."""
+    if asynchronous in vars(store) or synchronous in vars(store):
+        return False
+    mro = type(store).__mro__
+    first = next((cls for cls in mro if asynchronous in vars(cls) or synchronous in vars(cls)), None)
+    # An object that stands for a store without being one (a mock, a proxy) has neither.
+    return first is not None and synchronous in vars(first)
 
 
 class _Lanes:
