@@ -59,7 +59,7 @@ def serves(batch: Sequence[tuple[Any, ...]]) -> bool:
 
 
 def _may_stand_for(store: Any, asynchronous: str, synchronous: str) -> bool:
-    """Return whether a method is as close to a store's class as the other, and neither is the object's own."""
+    """Return whether a method is as close to a store's class as its twin, and neither is the object's own."""
     if asynchronous in vars(store) or synchronous in vars(store):
         return False
     mro = type(store).__mro__
