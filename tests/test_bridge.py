@@ -40,7 +40,7 @@ class Watched(WrapperStore[Any]):
         self.in_flight += 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight)
         try:
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.02)
             if self.fails(kind, key):
                 raise OSError(f"{kind} {key} failed")
             return await answer
