@@ -10,6 +10,7 @@ parallel and off the interpreter lock.
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import warnings
 from contextlib import contextmanager
@@ -20,11 +21,12 @@ from zarr.registry import register_pipeline
 
 from wazarr import _native, errors, fallback, stores
 from wazarr.counters import counters, reset_counters
-from wazarr.explain import explain
 from wazarr.pipeline import CodecPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from wazarr.explanation import explain
 
 __all__ = [
     "CodecPipeline",
@@ -57,6 +59,23 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_native.after_fork_in_child)
     os.register_at_fork(after_in_child=fallback._after_fork_in_child)
     os.register_at_fork(after_in_child=stores.forget_handles)
+
+
+# What a program seldom needs is loaded when it is asked for: name -> module.
+_LATE = {"explain": "wazarr.explanation"}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(module), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})
 
 
 def enable() -> None:
