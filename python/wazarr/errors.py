@@ -185,6 +185,14 @@ def _restore(
     return error
 
 
+_CODEC_CLASSES: dict[str, type[CodecError]] = {
+    "checksum": ChecksumError,
+    "python": PythonCodecError,
+    "wasm-limit": WasmLimitError,
+    "wasm-trap": WasmTrapError,
+}
+
+
 def make_codec_error(
     *,
     message: str,
@@ -195,14 +203,13 @@ def make_codec_error(
     cause: BaseException | None,
 ) -> CodecError:
     """Make the exception for a failed codec; called from the native module."""
-    classes: dict[str, type[CodecError]] = {"checksum": ChecksumError, "python": PythonCodecError}
-    cls: type[BaseException] = classes.get(kind, CodecError)
+    cls: type[BaseException] = _CODEC_CLASSES.get(kind, CodecError)
     if cause is not None:
         cls = _combine(cls, type(cause))
     try:
         error = cls.__new__(cls, message)
     except TypeError:
-        cls = classes.get(kind, CodecError)
+        cls = _CODEC_CLASSES.get(kind, CodecError)
         error = cls.__new__(cls, message)
     error.args = (message,)
     assert isinstance(error, CodecError)
@@ -211,6 +218,11 @@ def make_codec_error(
     error.chunk_key = chunk_key
     error.__cause__ = cause
     return error
+
+
+def make_module_error(*, message: str, kind: str) -> CodecError:
+    """Make the exception for a WebAssembly module that cannot be used; called from the native module."""
+    return _CODEC_CLASSES.get(kind, CodecError)(message)
 
 
 def make_store_error(*, message: str, errno: int, chunk_key: str, location: str) -> StoreError:
