@@ -21,9 +21,7 @@ use crate::schedule::{Stopper, is_cancelled_here, stoppable};
 use crate::wasm::cache::folder::{self, Folder};
 use crate::wasm::cache::{self, StoredModule};
 use crate::wasm::instances::{self, Recipe};
-use crate::wasm::{
-    ArrayDescription, Digest, Interface, Kind, Limits, Setup, Survey, WasmError, engine, host,
-};
+use crate::wasm::{ArrayDescription, Digest, Interface, Kind, Limits, Setup, Survey, engine, host};
 
 /// To be called in the child after a fork.
 pub(super) fn after_fork_in_child() {
