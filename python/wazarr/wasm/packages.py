@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-__all__ = ["CODEC_IDS", "Package", "find", "find_owner"]
+__all__ = ["CODEC_IDS", "PREFIX", "Package", "find", "find_owner"]
 
 _GROUP = "numcodecs.codecs"
-_PREFIX = "numcodecs_wasm_"
+PREFIX = "numcodecs_wasm_"
 _FILE = "codec.wasm"
 
 CODEC_IDS: tuple[str, ...] = (
@@ -99,7 +99,7 @@ def _look_up(codec_id: str) -> Package | None:
     """Go through the entry points of all installed packages."""
     for entry in importlib.metadata.entry_points(group=_GROUP, name=codec_id):
         # A name with a dot in it would be looked up by importing what is before the dot.
-        if not entry.module.startswith(_PREFIX) or "." in entry.module:
+        if not entry.module.startswith(PREFIX) or "." in entry.module:
             continue
         specification = importlib.util.find_spec(entry.module)
         for folder in (specification and specification.submodule_search_locations) or ():
@@ -123,7 +123,7 @@ def find_owner(cls: type) -> Package | None:
         None for every other class, one derived from a package's class included.
     """
     name = cls.__module__
-    if not name.startswith(_PREFIX) or getattr(sys.modules.get(name), cls.__name__, None) is not cls:
+    if not name.startswith(PREFIX) or getattr(sys.modules.get(name), cls.__name__, None) is not cls:
         return None
     package = find(str(getattr(cls, "codec_id", "")))
     if package is None or (package.module, package.class_name) != (name, cls.__name__):
