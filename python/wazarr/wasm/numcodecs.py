@@ -15,7 +15,6 @@ import asyncio
 import json
 import sys
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numcodecs.abc
@@ -29,9 +28,8 @@ from zarr.core.dtype import get_data_type_from_native_dtype
 from zarr.registry import register_codec
 
 from wazarr.errors import InvalidInputError, WasmModuleNotFoundError
-from wazarr.wasm import engine, modules, packages
-from wazarr.wasm.description import Description
-from wazarr.wasm.engine import Layout
+from wazarr.wasm import packages
+from wazarr.wasm.numcodecs_modules import BYTES, bind, describe_module, encoded_of, layout, not_found
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,147 +37,15 @@ if TYPE_CHECKING:
     from zarr.core.buffer import Buffer, NDBuffer
 
     from wazarr import _native
-
-    from wazarr.wasm.description import Kind
+    from wazarr.wasm.description import Description, Kind
 
 __all__ = ["AnyArrayArrayCodec", "AnyArrayBytesCodec", "AnyBytesBytesCodec", "NumcodecsWasmCodec", "adopt"]
-
-_BYTES: Final = Layout()
-"""Bytes of any length."""
-
-
-def layout(data_type: np.dtype[Any], shape: tuple[int, ...]) -> Layout:
-    """Return how a guest of this interface sees an array.
-
-    Raises
-    ------
-    InvalidInputError
-        The interface has no such elements: it knows integers of 8 to 64 bits, float32 and float64.
-    """
-    is_known = data_type.kind in "iuf" and data_type.isnative and data_type.itemsize <= 8
-    if not is_known or data_type.str[1:] == "f2":
-        raise InvalidInputError(
-            f"numcodecs-wasm's codecs take integers, float32 and float64 in native byte order, not {data_type}"
-        )
-    return Layout(data_type.str, shape)
-
-
-# --- which module --------------------------------------------------------------------------------------
-
-
-def describe_module(codec_id: str, kind: Kind, configuration: Mapping[str, Any]) -> Description | None:
-    """Return the description of a codec whose module is at hand by the codec's id alone.
-
-    Parameters
-    ----------
-    codec_id : str
-        As metadata has it.
-    kind : {"bytes-bytes", "array-bytes", "array-array"}
-        What it encodes, and what that becomes.
-    configuration : mapping
-        As numcodecs has it, with or without ``id``.
-
-    Returns
-    -------
-    Description or None
-        With the module of the installed package, else with the one that `learn` was told of; None where
-        only a hierarchy's manifest can tell.
-    """
-    package = packages.find(codec_id)
-    if package is not None:
-        digest = package.digest()
-        if not modules.has(digest):
-            digest = modules.put(package.read()[1])
-        # Installed by the user, as any code of theirs: it runs without a meter.
-        engine.trust(digest)
-    elif len(known := _learnt.get(codec_id, ())) == 1:
-        (digest,) = known
-    else:
-        return None
-    parameters = {key: value for key, value in configuration.items() if key != "id"}
-    return Description(codec=codec_id, kind=kind, module=digest, parameters=parameters)
-
-
-_learnt: dict[str, set[str]] = {}
-"""Digests of the modules that manifests in this process named for a codec's id."""
-
-
-def learn(codec_id: str, digest: str) -> None:
-    """Remember a module for pipelines that know no store; one id with two modules serves none of them."""
-    _learnt.setdefault(codec_id, set()).add(digest)
-
-
-def _not_found(codec_id: str) -> WasmModuleNotFoundError:
-    known = _learnt.get(codec_id)
-    if known:
-        return WasmModuleNotFoundError(
-            f"codec {codec_id!r} has {len(known)} modules in the hierarchies that were fetched "
-            f"({', '.join(sorted(known))}), and this pipeline knows no store to tell which: read the array "
-            "with wazarr.CodecPipeline (wazarr.enable())"
-        )
-    package = packages.PREFIX.replace("_", "-") + codec_id.removesuffix(".rs")
-    return WasmModuleNotFoundError(
-        f"codec {codec_id!r} has no module: no installed package has it (pip install {package}, if there is "
-        "one), and no manifest of a group 'wasm_codecs' at or above the array that was read names it; under "
-        "zarr-python's own pipelines, which know no store, call wazarr.fetch_codecs(array) first"
-    )
-
-
-# --- running it without our pipeline -------------------------------------------------------------------
-
-
-@lru_cache(maxsize=256)
-def _bound(description: Description, decoded: Layout, encoded: Layout, settings: object) -> _native.Codec:
-    """Bind a codec; what the configuration says is part of the key."""
-    return engine.bind(description, decoded, encoded)
-
-
-def bind(description: Description, decoded: Layout, encoded: Layout) -> _native.Codec:
-    """Bind a codec, or return the one that was bound before.
-
-    Parameters
-    ----------
-    description : Description
-        Its module is at hand.
-    decoded, encoded : Layout
-        What it encodes, and what that becomes.
-    """
-    return _bound(description, decoded, encoded, engine.settings(description.module))
-
-
-@lru_cache(maxsize=256)
-def _encoded_of(description: Description, decoded: Layout) -> Layout:
-    ones = np.ones(decoded.shape, decoded.data_type)
-    codec = bind(description, decoded, decoded if description.kind == "array-array" else _BYTES)
-    _, (data_type, shape) = codec.encode_array(ones.reshape(-1).view(np.uint8))
-    return Layout(data_type, tuple(shape))
-
-
-def encoded_of(
-    description: Description, data_type: np.dtype[Any], shape: tuple[int, ...]
-) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Return data type and shape of what arrays of one type and shape become.
-
-    Nothing but the module knows: it encodes an array of ones, once. (zarr-any-numcodecs does the same, and
-    asks of the codecs that the answer is the same for all values.)
-
-    Parameters
-    ----------
-    description : Description
-        Its module is at hand.
-    data_type : numpy.dtype
-        Of what is encoded.
-    shape : tuple of int
-        Of what is encoded.
-    """
-    answer = _encoded_of(description, layout(data_type, shape))
-    return np.dtype(answer.data_type), answer.shape
 
 
 def _description(codec: NumcodecsWasmCodec | _AnyNumcodecsCodec) -> Description:
     description = codec.wasm_description
     if description is None:
-        raise _not_found(codec.wasm_name or "")
+        raise not_found(codec.wasm_name or "")
     return description
 
 
@@ -251,10 +117,10 @@ class _AnyNumcodecsCodec:
     def _native(self, chunk_spec: ArraySpec) -> _native.Codec:
         description = _description(self)
         if self.kind == "bytes-bytes":
-            return bind(description, _BYTES, _BYTES)
+            return bind(description, BYTES, BYTES)
         decoded = layout(chunk_spec.dtype.to_native_dtype(), chunk_spec.shape)
         if self.kind == "array-bytes":
-            return bind(description, decoded, _BYTES)
+            return bind(description, decoded, BYTES)
         return bind(description, decoded, layout(*self._encoded(chunk_spec)))
 
     def _encoded(self, chunk_spec: ArraySpec) -> tuple[np.dtype[Any], tuple[int, ...]]:
@@ -449,7 +315,7 @@ class NumcodecsWasmCodec(numcodecs.abc.Codec):
             Its data type and shape are the codec's to see.
         """
         array = np.asarray(buf)
-        codec = bind(_description(self), layout(array.dtype, array.shape), _BYTES)
+        codec = bind(_description(self), layout(array.dtype, array.shape), BYTES)
         encoded, (data_type, shape) = codec.encode_array(
             np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         )
@@ -467,7 +333,7 @@ class NumcodecsWasmCodec(numcodecs.abc.Codec):
         """
         # numpy makes text of bytes.
         array = np.frombuffer(buf, np.uint8) if isinstance(buf, bytes | bytearray) else np.asarray(buf)
-        codec = bind(_description(self), _BYTES, layout(array.dtype, array.shape))
+        codec = bind(_description(self), BYTES, layout(array.dtype, array.shape))
         decoded, (data_type, shape) = codec.decode_array(
             np.ascontiguousarray(array).reshape(-1).view(np.uint8)
         )
