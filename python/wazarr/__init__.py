@@ -10,6 +10,7 @@ parallel and off the interpreter lock.
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import warnings
 from contextlib import contextmanager
@@ -26,8 +27,11 @@ from wazarr.pipeline import CodecPipeline
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from wazarr.wasm.codec import WasmCodec
+
 __all__ = [
     "CodecPipeline",
+    "WasmCodec",
     "counters",
     "disable",
     "enable",
@@ -42,6 +46,22 @@ __version__: str = _native.__version__
 _PATH = "wazarr.CodecPipeline"
 
 register_pipeline(CodecPipeline)
+
+_LATE = {"WasmCodec": "wazarr.wasm.codec"}
+"""Names that most programs never use, and where they are: imported when somebody asks for them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        value = getattr(importlib.import_module(_LATE[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})
+
 
 if _native.IS_DEBUG_BUILD:
     warnings.warn(
