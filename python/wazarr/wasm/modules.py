@@ -201,6 +201,6 @@ def not_found(description: Description, places: Sequence[str]) -> WasmModuleNotF
 
 def not_described(codec: Any) -> WasmModuleNotFoundError:
     """Make the exception for a codec of which only a name is known, and no manifest says more."""
-    return WasmModuleNotFoundError(
-        f"no manifest of a group 'wasm_codecs' beside the array or above it has codec {codec.wasm_name!r}"
-    )
+    from wazarr.wasm.numcodecs_modules import not_found as name_not_found
+
+    return name_not_found(codec.wasm_name)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
 
 import numcodecs.abc
@@ -27,33 +27,89 @@ from zarr.core.config import config as zarr_config
 from zarr.core.dtype import get_data_type_from_native_dtype
 from zarr.registry import register_codec
 
-from wazarr.errors import InvalidInputError, WasmModuleNotFoundError
-from wazarr.wasm import packages
-from wazarr.wasm.numcodecs_modules import BYTES, bind, describe_module, encoded_of, layout, not_found
+from wazarr import config
+from wazarr.errors import InvalidInputError
+from wazarr.wasm import hierarchy, modules, packages
+from wazarr.wasm.numcodecs_modules import (
+    BYTES,
+    bind,
+    describe_module,
+    encoded_of,
+    layout,
+    not_found,
+    parameters_of,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from zarr.abc.store import Store
     from zarr.core.buffer import Buffer, NDBuffer
 
     from wazarr import _native
     from wazarr.wasm.description import Description, Kind
+    from wazarr.wasm.engine import Layout
 
 __all__ = ["AnyArrayArrayCodec", "AnyArrayBytesCodec", "AnyBytesBytesCodec", "NumcodecsWasmCodec", "adopt"]
 
 
-def _description(codec: NumcodecsWasmCodec | _AnyNumcodecsCodec) -> Description:
-    description = codec.wasm_description
-    if description is None:
-        raise not_found(codec.wasm_name or "")
-    return description
+class _Named:
+    """A codec that metadata name by its numcodecs id: what is common to both formats."""
+
+    kind: ClassVar[Kind]
+
+    @property
+    def wasm_label(self) -> str:
+        """The name in metadata."""
+        raise NotImplementedError
+
+    @property
+    def wasm_name(self) -> str:
+        """The codec's id, under which a manifest may have it."""
+        raise NotImplementedError
+
+    @property
+    def wasm_configuration(self) -> Mapping[str, Any]:
+        """The configuration as numcodecs has it."""
+        raise NotImplementedError
+
+    @property
+    def wasm_description(self) -> Description | None:
+        """What the engine needs to know, or None where a store has to be asked."""
+        known: Description | None = self.__dict__.get("_description")
+        if known is None or not modules.has(known.module):
+            known = describe_module(self.wasm_name, self.kind, self.wasm_configuration)
+            # Not a field: codecs of Zarr v3 are frozen, and compared by what metadata say.
+            self.__dict__["_description"] = known
+        return known
+
+    async def wasm_locate(self, store: Store, groups: Sequence[str]) -> Description | None:
+        """Return what the nearest manifest of a store has under the codec's id, or None.
+
+        Parameters
+        ----------
+        store : Store
+            The array's store.
+        groups : sequence of str
+            Paths of groups, in the order in which to look.
+        """
+        found = await hierarchy.find_named(store, groups, self.wasm_name)
+        if found is None:
+            return None
+        return replace(found, kind=self.kind, parameters=parameters_of(self.wasm_configuration), encoded=None)
+
+    def _described(self) -> Description:
+        description = self.wasm_description
+        if description is None:
+            raise not_found(self.wasm_name)
+        return description
 
 
 # --- Zarr v3 -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class _AnyNumcodecsCodec:
+class _AnyNumcodecsCodec(_Named):
     """A numcodecs codec as a codec of Zarr v3.
 
     Parameters
@@ -64,93 +120,88 @@ class _AnyNumcodecsCodec:
 
     configuration: dict[str, Any]
 
-    name: ClassVar[str]
-    kind: ClassVar[Kind]
+    codec_name: ClassVar[str]
 
     is_fixed_size: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Check that there is an id."""
         if not isinstance(self.configuration.get("id"), str):
-            raise InvalidInputError(f"codec {self.name!r} has no 'id' in its configuration")
+            raise InvalidInputError(f"codec {self.codec_name!r} has no 'id' in its configuration")
 
     def __hash__(self) -> int:
-        """Hash by the configuration."""
-        return hash((self.name, json.dumps(self.configuration, sort_keys=True, default=repr)))
+        return hash((self.codec_name, json.dumps(self.configuration, sort_keys=True, default=repr)))
 
     @property
     def wasm_label(self) -> str:
         """The name in metadata."""
-        return self.name
+        return self.codec_name
 
     @property
-    def wasm_name(self) -> str | None:
-        """The id of a codec that is a module; None for one that numcodecs has in Python."""
-        codec_id: str = self.configuration["id"]
-        return None if _is_python(codec_id) else codec_id
+    def wasm_name(self) -> str:
+        """The codec's id, under which a manifest may have it."""
+        return self.configuration["id"]  # type: ignore[no-any-return]
+
+    @property
+    def wasm_configuration(self) -> Mapping[str, Any]:
+        """The configuration as numcodecs has it."""
+        return self.configuration
 
     @property
     def wasm_description(self) -> Description | None:
-        """What the engine needs to know, where no store has to be asked."""
-        name = self.wasm_name
-        return None if name is None else describe_module(name, self.kind, self.configuration)
+        """What the engine needs to know; codecs that numcodecs has in Python do not have the attribute."""
+        if _is_python(self.wasm_name):
+            raise AttributeError("wasm_description")
+        return super().wasm_description
 
     @property
     def _python(self) -> Any:
-        """The codec of numcodecs, where it is one of those."""
-        return None if self.wasm_name is not None else numcodecs.registry.get_codec(self.configuration)
+        """The codec of numcodecs, where it is one of those, or None."""
+        return numcodecs.registry.get_codec(self.configuration) if _is_python(self.wasm_name) else None
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Self:
         """Read the codec's entry in metadata."""
-        _, configuration = parse_named_configuration(data, cls.name)
+        _, configuration = parse_named_configuration(data, cls.codec_name)
         return cls(dict(configuration))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the codec's entry in metadata."""
-        return {"name": self.name, "configuration": dict(self.configuration)}
+        return {"name": self.codec_name, "configuration": dict(self.configuration)}
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
         """Raise: nothing but the module knows."""
         raise NotImplementedError
 
-    def _native(self, chunk_spec: ArraySpec) -> _native.Codec:
-        description = _description(self)
+    def _codec(self, chunk_spec: ArraySpec) -> _native.Codec:
+        """Return the module bound to a chunk."""
+        description = self._described()
         if self.kind == "bytes-bytes":
             return bind(description, BYTES, BYTES)
-        decoded = layout(chunk_spec.dtype.to_native_dtype(), chunk_spec.shape)
-        if self.kind == "array-bytes":
-            return bind(description, decoded, BYTES)
-        return bind(description, decoded, layout(*self._encoded(chunk_spec)))
+        decoded = _layout_of(chunk_spec)
+        return bind(
+            description, decoded, BYTES if self.kind == "array-bytes" else encoded_of(description, decoded)
+        )
 
-    def _encoded(self, chunk_spec: ArraySpec) -> tuple[np.dtype[Any], tuple[int, ...]]:
-        """Return data type and shape of the encoded side of an array→array codec."""
-        data_type = chunk_spec.dtype.to_native_dtype()
+    def _encode_bytes(self, chunk: Any, chunk_spec: ArraySpec) -> bytes:
+        array = np.asarray(chunk)
         python = self._python
         if python is not None:
-            answer = python.encode(np.ones(chunk_spec.shape, data_type))
-            return answer.dtype, answer.shape
-        return encoded_of(_description(self), data_type, chunk_spec.shape)
+            return np.asarray(python.encode(array)).tobytes()
+        return self._codec(chunk_spec).encode(array.tobytes())
 
-    def _encode_bytes(self, chunk: np.ndarray[Any, Any], chunk_spec: ArraySpec) -> Any:
-        python = self._python
-        if python is not None:
-            return np.ascontiguousarray(python.encode(chunk))
-        return self._native(chunk_spec).encode(np.ascontiguousarray(chunk).reshape(-1).view(np.uint8))
-
-    def _decode_array(self, chunk: np.ndarray[Any, Any], chunk_spec: ArraySpec) -> np.ndarray[Any, Any]:
+    def _decode_array(self, chunk: Any, chunk_spec: ArraySpec) -> np.ndarray[Any, Any]:
         data_type = chunk_spec.dtype.to_native_dtype()
         python = self._python
         if python is not None:
             out = np.zeros(chunk_spec.shape, data_type)
-            answer: Any = np.asarray(python.decode(chunk, out=out))
+            decoded: Any = np.asarray(python.decode(np.asarray(chunk), out=out))
         else:
             len_bytes = int(np.prod(chunk_spec.shape, dtype=np.int64)) * data_type.itemsize
-            encoded = np.ascontiguousarray(chunk).reshape(-1).view(np.uint8)
-            answer = np.frombuffer(
-                bytearray(self._native(chunk_spec).decode(encoded, len_bytes, len_bytes)), np.uint8
-            )
-        return answer.view(data_type).reshape(chunk_spec.shape)  # type: ignore[no-any-return]
+            content = self._codec(chunk_spec).decode(np.asarray(chunk).tobytes(), len_bytes, len_bytes)
+            # A copy: the pipeline may write to it.
+            decoded = np.frombuffer(bytearray(content), np.uint8)
+        return decoded.view(data_type).reshape(chunk_spec.shape)  # type: ignore[no-any-return]
 
     async def _decode_single(self, chunk_data: Any, chunk_spec: ArraySpec) -> Any:
         return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
@@ -159,88 +210,94 @@ class _AnyNumcodecsCodec:
         return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)
 
     def _decode_sync(self, chunk_data: Any, chunk_spec: ArraySpec) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError  # pragma: no cover - each kind has its own
 
     def _encode_sync(self, chunk_data: Any, chunk_spec: ArraySpec) -> Any:
-        raise NotImplementedError
+        raise NotImplementedError  # pragma: no cover - each kind has its own
 
 
 class AnyArrayArrayCodec(_AnyNumcodecsCodec, ArrayArrayCodec):
     """``any-numcodecs.array-array``: from arrays to arrays."""
 
-    name = "any-numcodecs.array-array"
+    codec_name = "any-numcodecs.array-array"
     kind = "array-array"
 
     def resolve_metadata(self, chunk_spec: ArraySpec) -> ArraySpec:
         """Return the spec of what a chunk becomes.
 
-        Where the module is not at hand the configuration has to do, so that the array can be opened and
-        described all the same.
+        Where the module is not at hand, what the configuration lets expect has to do: the array can be
+        opened and described all the same, and the chain is bound to what a store has told meanwhile.
         """
-        try:
-            data_type, encoded_shape = self._encoded(chunk_spec)
-        except WasmModuleNotFoundError:
-            data_type, encoded_shape = _presumed(self.configuration, chunk_spec), chunk_spec.shape
-        zdtype = get_data_type_from_native_dtype(data_type)
-        return ArraySpec(encoded_shape, zdtype, 0, chunk_spec.config, chunk_spec.prototype)
+        python = self._python
+        if python is not None:
+            encoded = python.encode(np.ones(chunk_spec.shape, chunk_spec.dtype.to_native_dtype()))
+            return _with_array(chunk_spec, encoded.dtype, encoded.shape)
+        description = self.wasm_description
+        if description is None or not modules.has(description.module):
+            return _with_array(chunk_spec, _presumed(self.configuration, chunk_spec), chunk_spec.shape)
+        return self.wasm_resolve(description, chunk_spec)
+
+    def wasm_resolve(self, description: Description, chunk_spec: ArraySpec) -> ArraySpec:
+        """Return the spec of what a chunk becomes, from a module that is at hand."""
+        encoded = encoded_of(description, _layout_of(chunk_spec))
+        return _with_array(chunk_spec, np.dtype(encoded.data_type), encoded.shape)
 
     def _decode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> NDBuffer:
-        answer = self._decode_array(np.asarray(chunk_data.as_numpy_array()), chunk_spec)
-        return chunk_spec.prototype.nd_buffer.from_ndarray_like(answer)
+        decoded = self._decode_array(chunk_data.as_numpy_array(), chunk_spec)
+        return chunk_spec.prototype.nd_buffer.from_ndarray_like(decoded)
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> NDBuffer:
-        encoded = self._encode_bytes(np.asarray(chunk_data.as_numpy_array()), chunk_spec)
-        data_type, encoded_shape = self._encoded(chunk_spec)
-        array = np.frombuffer(bytearray(encoded), data_type).reshape(encoded_shape)
-        return chunk_spec.prototype.nd_buffer.from_ndarray_like(array)
+        content = self._encode_bytes(chunk_data.as_numpy_array(), chunk_spec)
+        following = self.resolve_metadata(chunk_spec)
+        encoded = np.frombuffer(bytearray(content), following.dtype.to_native_dtype())
+        return chunk_spec.prototype.nd_buffer.from_ndarray_like(encoded.reshape(following.shape))
 
 
 class AnyArrayBytesCodec(_AnyNumcodecsCodec, ArrayBytesCodec):
     """``any-numcodecs.array-bytes``: from arrays to bytes."""
 
-    name = "any-numcodecs.array-bytes"
+    codec_name = "any-numcodecs.array-bytes"
     kind = "array-bytes"
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        answer = self._decode_array(np.asarray(chunk_data.as_numpy_array()), chunk_spec)
-        return chunk_spec.prototype.nd_buffer.from_ndarray_like(answer)
+        decoded = self._decode_array(chunk_data.as_numpy_array(), chunk_spec)
+        return chunk_spec.prototype.nd_buffer.from_ndarray_like(decoded)
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
-        encoded = self._encode_bytes(np.asarray(chunk_data.as_numpy_array()), chunk_spec)
-        return chunk_spec.prototype.buffer.from_bytes(bytes(encoded))
+        return chunk_spec.prototype.buffer.from_bytes(
+            self._encode_bytes(chunk_data.as_numpy_array(), chunk_spec)
+        )
 
 
 class AnyBytesBytesCodec(_AnyNumcodecsCodec, BytesBytesCodec):
     """``any-numcodecs.bytes-bytes``: from bytes to bytes."""
 
-    name = "any-numcodecs.bytes-bytes"
+    codec_name = "any-numcodecs.bytes-bytes"
     kind = "bytes-bytes"
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
-        encoded = np.asarray(chunk_data.as_numpy_array())
         python = self._python
         if python is not None:
-            answer = python.decode(encoded)
+            decoded = np.asarray(python.decode(np.asarray(chunk_data.as_numpy_array()))).tobytes()
         else:
-            answer = self._native(chunk_spec).decode(encoded, None, engine.longest_result())
-        return chunk_spec.prototype.buffer.from_bytes(bytes(answer))
+            decoded = self._codec(chunk_spec).decode(chunk_data.to_bytes(), None, _longest())
+        return chunk_spec.prototype.buffer.from_bytes(decoded)
 
     def _encode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
-        encoded = self._encode_bytes(np.asarray(chunk_data.as_numpy_array()), chunk_spec)
-        return chunk_spec.prototype.buffer.from_bytes(bytes(encoded))
+        return chunk_spec.prototype.buffer.from_bytes(
+            self._encode_bytes(chunk_data.as_numpy_array(), chunk_spec)
+        )
 
 
-for _cls in (AnyArrayArrayCodec, AnyArrayBytesCodec, AnyBytesBytesCodec):
-    register_codec(_cls.name, _cls)
+_CLASSES: Final = (AnyArrayArrayCodec, AnyArrayBytesCodec, AnyBytesBytesCodec)
 
-# zarr-any-numcodecs registers classes of the same names; zarr warns of two and takes any, unless it is told.
+for _cls in _CLASSES:
+    register_codec(_cls.codec_name, _cls)
+
+# zarr-any-numcodecs registers classes under the same names. Of two zarr takes any, with a warning, unless its
+# configuration names one; what the user has set there stays.
 zarr_config.update_defaults(
-    {
-        "codecs": {
-            cls.name: f"{cls.__module__}.{cls.__qualname__}"
-            for cls in (AnyArrayArrayCodec, AnyArrayBytesCodec, AnyBytesBytesCodec)
-        }
-    }
+    {"codecs": {cls.codec_name: f"{cls.__module__}.{cls.__qualname__}" for cls in _CLASSES}}
 )
 
 
@@ -253,22 +310,36 @@ def _is_python(codec_id: str) -> bool:
     return not issubclass(cls, NumcodecsWasmCodec) and packages.find_owner(cls) is None
 
 
-def _presumed(configuration: Mapping[str, Any], chunk_spec: ArraySpec) -> np.dtype[Any]:
-    """Return the encoded data type as the configuration of a published codec lets expect it."""
-    data_type = chunk_spec.dtype.to_native_dtype()
+def _layout_of(spec: ArraySpec) -> Layout:
+    return layout(spec.dtype.to_native_dtype(), spec.shape)
+
+
+def _with_array(spec: ArraySpec, data_type: np.dtype[Any], array_shape: tuple[int, ...]) -> ArraySpec:
+    zdtype = get_data_type_from_native_dtype(data_type)
+    return ArraySpec(array_shape, zdtype, zdtype.default_scalar(), spec.config, spec.prototype)
+
+
+def _presumed(configuration: Mapping[str, Any], spec: ArraySpec) -> np.dtype[Any]:
+    """Return the encoded data type that the configuration of a published codec lets expect."""
     match configuration:
         case {"id": "linear-quantize.rs", "bits": int(bits)} if 0 < bits <= 64:
             return np.dtype(f"u{max(8, 1 << (bits - 1).bit_length()) // 8}")
+        case {"id": "reinterpret.rs", "encode_dtype": str(name)} if name[1:].isdigit():
+            return np.dtype(f"{name[0]}{int(name[1:]) // 8}")
         case {"id": "reinterpret.rs", "encode_dtype": str(name)}:
-            short = {"u": "uint", "i": "int", "f": "float"}.get(name[:1], "")
-            return np.dtype(short + name[1:] if name[1:].isdigit() else name)
-    return data_type
+            return np.dtype(name)
+    return spec.dtype.to_native_dtype()
+
+
+def _longest() -> int:
+    """Return how many bytes may come back where nothing tells how many should."""
+    return int(config.wasm_limits()["memory_bytes"])
 
 
 # --- Zarr v2 -------------------------------------------------------------------------------------------
 
 
-class NumcodecsWasmCodec(numcodecs.abc.Codec):
+class NumcodecsWasmCodec(_Named, numcodecs.abc.Codec):
     """A codec of Zarr v2 that is a module, under its numcodecs id.
 
     Parameters
@@ -278,6 +349,7 @@ class NumcodecsWasmCodec(numcodecs.abc.Codec):
     """
 
     codec_id: ClassVar[str]
+    kind = "bytes-bytes"
 
     def __init__(self, **configuration: Any) -> None:
         self.configuration = configuration
@@ -289,13 +361,34 @@ class NumcodecsWasmCodec(numcodecs.abc.Codec):
 
     @property
     def wasm_name(self) -> str:
-        """The id."""
+        """The codec's id, under which a manifest may have it."""
         return self.codec_id
 
     @property
-    def wasm_description(self) -> Description | None:
-        """What the engine needs to know, where no store has to be asked."""
-        return describe_module(self.codec_id, "bytes-bytes", self.configuration)
+    def wasm_configuration(self) -> Mapping[str, Any]:
+        """The configuration as numcodecs has it, without the id."""
+        return self.configuration
+
+    def wasm_arrange(self, description: Description, decoded: Layout) -> tuple[Description, Layout]:
+        """Return how it is to be called for an array, and what that becomes.
+
+        A row of bytes is the end of what is known of an array: it may have any length. An array of any
+        other type or shape is told to the codec when it decodes.
+
+        Parameters
+        ----------
+        description : Description
+            Its module is at hand.
+        decoded : Layout
+            What it encodes.
+        """
+        layout(np.dtype(decoded.data_type), decoded.shape)
+        if decoded.is_bytes:
+            return description, BYTES
+        encoded = encoded_of(description, decoded)
+        if encoded.data_type == "|u1" and len(encoded.shape) == 1:
+            return description, BYTES
+        return replace(description, kind="array-array"), encoded
 
     def get_config(self) -> dict[str, Any]:
         """Return the codec's entry in metadata."""
@@ -304,7 +397,7 @@ class NumcodecsWasmCodec(numcodecs.abc.Codec):
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
         """Read the codec's entry in metadata, without its id."""
-        return cls(**config)
+        return cls(**{key: value for key, value in config.items() if key != "id"})
 
     def encode(self, buf: Any) -> np.ndarray[Any, Any]:
         """Encode an array; what comes is one as well.
@@ -314,14 +407,11 @@ class NumcodecsWasmCodec(numcodecs.abc.Codec):
         buf : array_like
             Its data type and shape are the codec's to see.
         """
-        array = np.asarray(buf)
-        codec = bind(_description(self), layout(array.dtype, array.shape), BYTES)
-        encoded, (data_type, shape) = codec.encode_array(
-            np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        )
-        return np.frombuffer(bytearray(encoded), data_type).reshape(shape)
+        array = _as_array(buf)
+        codec = bind(self._described(), layout(array.dtype, array.shape), BYTES)
+        return _made(*codec.encode_array(array.tobytes()))
 
-    def decode(self, buf: Any, out: Any = None) -> np.ndarray[Any, Any]:
+    def decode(self, buf: Any, out: Any = None) -> Any:
         """Decode an array; what comes is one as well.
 
         Parameters
@@ -329,19 +419,27 @@ class NumcodecsWasmCodec(numcodecs.abc.Codec):
         buf : array_like
             What `encode` gave.
         out : ndarray, optional
-            Where it goes: an array of the very shape and data type that was encoded.
+            Where it goes: an array of as many bytes.
         """
-        # numpy makes text of bytes.
-        array = np.frombuffer(buf, np.uint8) if isinstance(buf, bytes | bytearray) else np.asarray(buf)
-        codec = bind(_description(self), BYTES, layout(array.dtype, array.shape))
-        decoded, (data_type, shape) = codec.decode_array(
-            np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        )
-        answer = np.frombuffer(bytearray(decoded), data_type).reshape(shape)
+        array = _as_array(buf)
+        codec = bind(self._described(), BYTES, layout(array.dtype, array.shape))
+        decoded = _made(*codec.decode_array(array.tobytes(), _longest()))
         if out is None:
-            return answer
-        np.copyto(np.asarray(out).view(answer.dtype).reshape(answer.shape), answer)
-        return out  # type: ignore[no-any-return]
+            return decoded
+        np.asarray(out).reshape(-1).view(decoded.dtype)[:] = decoded.reshape(-1)
+        return out
+
+
+def _as_array(buf: Any) -> np.ndarray[Any, Any]:
+    """Return a buffer as an array; numpy alone would make text of bytes."""
+    return (
+        np.frombuffer(buf, np.uint8) if isinstance(buf, bytes | bytearray | memoryview) else np.asarray(buf)
+    )
+
+
+def _made(content: bytes, described: tuple[str, list[int]]) -> np.ndarray[Any, Any]:
+    data_type, array_shape = described
+    return np.frombuffer(bytearray(content), data_type).reshape(array_shape)
 
 
 def class_of(codec_id: str) -> type[NumcodecsWasmCodec]:
@@ -368,16 +466,15 @@ def __getattr__(name: str) -> type[NumcodecsWasmCodec]:
 
 # --- the packages' own classes -------------------------------------------------------------------------
 
-_OURS: Final[dict[str, type[AnyArrayArrayCodec | AnyArrayBytesCodec | AnyBytesBytesCodec]]] = {
+_THEIRS: Final = "zarr_any_numcodecs"
+_OURS: Final[dict[str, type[_AnyNumcodecsCodec]]] = {
     "AnyNumcodecsArrayArrayCodec": AnyArrayArrayCodec,
     "AnyNumcodecsArrayBytesCodec": AnyArrayBytesCodec,
     "AnyNumcodecsBytesBytesCodec": AnyBytesBytesCodec,
 }
 
 
-def adopt(
-    codec: Any,
-) -> AnyArrayArrayCodec | AnyArrayBytesCodec | AnyBytesBytesCodec | NumcodecsWasmCodec | None:
+def adopt(codec: Any) -> _AnyNumcodecsCodec | NumcodecsWasmCodec | None:
     """Return ours in place of a codec of the packages' own classes.
 
     Parameters
@@ -391,9 +488,9 @@ def adopt(
         None where it is of any other class, a derived one included, or wraps one that is.
     """
     cls = type(codec)
-    if cls.__module__ == "zarr_any_numcodecs":
+    if cls.__module__ == _THEIRS:
         ours = _OURS.get(cls.__name__)
-        is_theirs = getattr(sys.modules.get(cls.__module__), cls.__name__, None) is cls
+        is_theirs = getattr(sys.modules.get(_THEIRS), cls.__name__, None) is cls
         if ours is None or not is_theirs or packages.find_owner(type(codec.codec)) is None:
             return None
         return ours(dict(codec.codec.get_config()))

@@ -35,14 +35,15 @@ def layout(data_type: np.dtype[Any], shape: tuple[int, ...]) -> Layout:
     Raises
     ------
     InvalidInputError
-        The interface has no such elements: it knows integers of 8 to 64 bits, float32 and float64.
+        The interface has no such elements.
     """
     is_known = data_type.kind in "iuf" and data_type.isnative and data_type.itemsize <= 8
     if not is_known or data_type.str[1:] == "f2":
         raise InvalidInputError(
-            f"numcodecs-wasm's codecs take integers, float32 and float64 in native byte order, not {data_type}"
+            "numcodecs-wasm's codecs take integers of 8 to 64 bits, float32 and float64, in native byte order, "
+            f"not {data_type}"
         )
-    return Layout(data_type.str, shape)
+    return Layout(data_type.str, tuple(shape))
 
 
 def describe_module(codec_id: str, kind: Kind, configuration: Mapping[str, Any]) -> Description | None:
@@ -68,14 +69,18 @@ def describe_module(codec_id: str, kind: Kind, configuration: Mapping[str, Any])
         digest = package.digest()
         if not modules.has(digest):
             digest = modules.put(package.read()[1])
-        # Installed by the user, as any code of theirs: it runs without a meter.
+        # Installed by the user, as any code of theirs: it runs without a time limit.
         engine.trust(digest)
     elif len(known := _learnt.get(codec_id, ())) == 1:
         (digest,) = known
     else:
         return None
-    parameters = {key: value for key, value in configuration.items() if key != "id"}
-    return Description(codec=codec_id, kind=kind, module=digest, parameters=parameters)
+    return Description(codec=codec_id, kind=kind, module=digest, parameters=parameters_of(configuration))
+
+
+def parameters_of(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration as the module takes it: it knows its own id."""
+    return {key: value for key, value in configuration.items() if key != "id"}
 
 
 _learnt: dict[str, set[str]] = {}
@@ -88,6 +93,7 @@ def learn(codec_id: str, digest: str) -> None:
 
 
 def not_found(codec_id: str) -> WasmModuleNotFoundError:
+    """Make the exception for a codec whose id is all that is known."""
     known = _learnt.get(codec_id)
     if known:
         return WasmModuleNotFoundError(
@@ -98,8 +104,9 @@ def not_found(codec_id: str) -> WasmModuleNotFoundError:
     package = packages.PREFIX.replace("_", "-") + codec_id.removesuffix(".rs")
     return WasmModuleNotFoundError(
         f"codec {codec_id!r} has no module: no installed package has it (pip install {package}, if there is "
-        "one), and no manifest of a group 'wasm_codecs' at or above the array that was read names it; under "
-        "zarr-python's own pipelines, which know no store, call wazarr.fetch_codecs(array) first"
+        "one), and no manifest of a group 'wasm_codecs' beside the array or above it names it. The group that "
+        "has it can be copied there; zarr-python's own pipelines, which know no store, need "
+        "wazarr.fetch_codecs(array) first"
     )
 
 
@@ -123,17 +130,8 @@ def bind(description: Description, decoded: Layout, encoded: Layout) -> _native.
 
 
 @lru_cache(maxsize=256)
-def _encoded_of(description: Description, decoded: Layout) -> Layout:
-    ones = np.ones(decoded.shape, decoded.data_type)
-    codec = bind(description, decoded, decoded if description.kind == "array-array" else BYTES)
-    _, (data_type, shape) = codec.encode_array(ones.reshape(-1).view(np.uint8))
-    return Layout(data_type, tuple(shape))
-
-
-def encoded_of(
-    description: Description, data_type: np.dtype[Any], shape: tuple[int, ...]
-) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    """Return data type and shape of what arrays of one type and shape become.
+def encoded_of(description: Description, decoded: Layout) -> Layout:
+    """Return what arrays of one type and shape become.
 
     Nothing but the module knows: it encodes an array of ones, once. (zarr-any-numcodecs does the same, and
     asks of the codecs that the answer is the same for all values.)
@@ -142,10 +140,21 @@ def encoded_of(
     ----------
     description : Description
         Its module is at hand.
-    data_type : numpy.dtype
-        Of what is encoded.
-    shape : tuple of int
-        Of what is encoded.
+    decoded : Layout
+        What is encoded.
     """
-    answer = _encoded_of(description, layout(data_type, shape))
-    return np.dtype(answer.data_type), answer.shape
+    ones = np.ones(decoded.shape, decoded.data_type)
+    # Only what is encoded is told to an encoder, and its answer taken as it comes.
+    codec = bind(_as_bytes(description), decoded, BYTES)
+    data_type, shape = codec.encode_array(ones.tobytes())[1]
+    return Layout(data_type, tuple(shape))
+
+
+def _as_bytes(description: Description) -> Description:
+    return Description(
+        codec=description.codec,
+        kind="bytes-bytes",
+        module=description.module,
+        parameters=description.parameters,
+        interface=description.interface,
+    )
