@@ -40,8 +40,8 @@ def layout(data_type: np.dtype[Any], shape: tuple[int, ...]) -> Layout:
     is_known = data_type.kind in "iuf" and data_type.isnative and data_type.itemsize <= 8
     if not is_known or data_type.str[1:] == "f2":
         raise InvalidInputError(
-            "numcodecs-wasm's codecs take integers of 8 to 64 bits, float32 and float64, in native byte order, "
-            f"not {data_type}"
+            "numcodecs-wasm's codecs take integers of 8 to 64 bits, float32 and float64, in native byte "
+            f"order, not {data_type}"
         )
     return Layout(data_type.str, tuple(shape))
 
@@ -104,9 +104,8 @@ def not_found(codec_id: str) -> WasmModuleNotFoundError:
     package = packages.PREFIX.replace("_", "-") + codec_id.removesuffix(".rs")
     return WasmModuleNotFoundError(
         f"codec {codec_id!r} has no module: no installed package has it (pip install {package}, if there is "
-        "one), and no manifest of a group 'wasm_codecs' beside the array or above it names it. The group that "
-        "has it can be copied there; zarr-python's own pipelines, which know no store, need "
-        "wazarr.fetch_codecs(array) first"
+        "one), and no manifest of a group 'wasm_codecs' beside the array or above it names it. Copy the group "
+        "that does; zarr-python's own pipelines, which know no store, need wazarr.fetch_codecs(array) first"
     )
 
 
