@@ -6,26 +6,21 @@ stored as `wazarr.wasm.hierarchy` says.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import zarr
-from zarr.codecs import ShardingCodec
 from zarr.codecs._v2 import V2Codec
-from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
-from zarr.storage import StorePath
 
-from wazarr.errors import StoreError, UnsupportedError, WasmModuleNotFoundError
+from wazarr.errors import StoreError
 from wazarr.wasm import hierarchy, modules, packages
-from wazarr.wasm.description import HIERARCHY, NAME
+from wazarr.wasm.description import HIERARCHY
 from wazarr.wasm.numcodecs_modules import learn
 from wazarr.wasm.steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from zarr.abc.store import Store
 
