@@ -225,6 +225,14 @@ def _restore(
     return error
 
 
+_CODEC_CLASSES: dict[str, type[CodecError]] = {
+    "checksum": ChecksumError,
+    "python": PythonCodecError,
+    "wasm-limit": WasmLimitError,
+    "wasm-trap": WasmTrapError,
+}
+
+
 def make_codec_error(
     *,
     message: str,
@@ -236,13 +244,7 @@ def make_codec_error(
     module: str | None = None,
 ) -> CodecError:
     """Make the exception for a failed codec; called from the native module."""
-    classes: dict[str, type[CodecError]] = {
-        "checksum": ChecksumError,
-        "python": PythonCodecError,
-        "wasm_trap": WasmTrapError,
-        "wasm_limit": WasmLimitError,
-    }
-    cls: type[BaseException] = classes.get(kind, CodecError)
+    cls: type[BaseException] = _CODEC_CLASSES.get(kind, CodecError)
     if isinstance(cause, WasmModuleNotFoundError):
         cls = WasmModuleNotFoundError
     elif cause is not None:
@@ -250,7 +252,7 @@ def make_codec_error(
     try:
         error = cls.__new__(cls, message)
     except TypeError:
-        cls = classes.get(kind, CodecError)
+        cls = _CODEC_CLASSES.get(kind, CodecError)
         error = cls.__new__(cls, message)
     error.args = (message,)
     assert isinstance(error, CodecError)
@@ -263,6 +265,11 @@ def make_codec_error(
     elif module is not None:
         error.__dict__["module"] = module
     return error
+
+
+def make_module_error(*, message: str, kind: str) -> CodecError:
+    """Make the exception for a WebAssembly module that cannot be used; called from the native module."""
+    return _CODEC_CLASSES.get(kind, CodecError)(message)
 
 
 def make_store_error(*, message: str, errno: int, chunk_key: str, location: str) -> StoreError:

@@ -15,6 +15,7 @@ import ssl
 import stat
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import urljoin
@@ -155,32 +156,71 @@ def read_own_file(path: str | os.PathLike[str]) -> bytes:
 # --- HTTP ----------------------------------------------------------------------------------------------
 
 
-def require_encrypted(address: Address, source: str) -> None:
-    """Raise `SourceError` for plain HTTP to another machine."""
-    if address.scheme == "http" and not address.is_loopback:
-        raise SourceError(f"{shown(source)}: plain http is only for this machine; use https")
-
-
 def _get_http(address: Address, source: str, deadline: float, *, is_own: bool) -> bytes:
     """Get an address, and what it redirects to as long as that is allowed as well."""
     current = source
     for _ in range(_MOST_REDIRECTS + 1):
-        require_encrypted(address, current)
-        try:
-            answer = _request(address, source, deadline)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            late = f"took longer than wazarr.wasm.fetch_timeout_s ({config.wasm_fetch_timeout():g} s)"
-            why = late if time.monotonic() >= deadline else str(error) or type(error).__name__
-            raise SourceError(f"{shown(source)}: {why}") from None
-        if isinstance(answer, bytes):
-            return answer
-        current = urljoin(current, answer)
+        answer = request(address, current, deadline, {"Accept": "application/wasm, */*"})
+        if answer.status == 200:
+            return answer.body
+        location = answer.headers.get("location")
+        if answer.status not in _REDIRECTS or location is None:
+            raise SourceError(f"{shown(current)}: the server answered {answer.status}")
+        current = urljoin(current, location)
         address = Address.parse(current)
         if address.scheme not in {"http", "https"}:
             raise SourceError(f"{shown(source)}: redirected to {shown(current)}, which is no http")
         if not is_own:
             require_allowed(address, current, is_redirect=True)
     raise SourceError(f"{shown(source)}: more than {_MOST_REDIRECTS} redirects")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a server answered.
+
+    Attributes
+    ----------
+    status : int
+        HTTP status.
+    headers : dict of str to str
+        By name in lower case.
+    body : bytes
+        No longer than a module may be; empty for a redirect.
+    """
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+def request(address: Address, source: str, deadline: float, headers: dict[str, str]) -> Answer:
+    """Make one request, which is over in time and reads no more than a module may have.
+
+    Parameters
+    ----------
+    address : Address
+        ``https:``, or ``http:`` on this machine.
+    source : str
+        The same, for messages.
+    deadline : float
+        When it has to be over, as `time.monotonic` counts.
+    headers : dict of str to str
+        To send along.
+
+    Raises
+    ------
+    SourceError
+        No answer in time, or too much of one.
+    """
+    if address.scheme == "http" and not address.is_loopback:
+        raise SourceError(f"{shown(source)}: plain http is only for this machine; use https")
+    try:
+        return _exchange(address, source, deadline, headers)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        late = f"took longer than wazarr.wasm.fetch_timeout_s ({config.wasm_fetch_timeout():g} s)"
+        why = late if time.monotonic() >= deadline else str(error) or type(error).__name__
+        raise SourceError(f"{shown(source)}: {why}") from None
 
 
 def _connection(address: Address, timeout_s: float) -> tuple[http.client.HTTPConnection, str]:
@@ -202,9 +242,7 @@ def _connection(address: Address, timeout_s: float) -> tuple[http.client.HTTPCon
     return connection, target
 
 
-def _request(address: Address, source: str, deadline: float) -> bytes | str:
-    """Make one request; return what was answered, or where that is to be found."""
-    limit = config.wasm_module_limit()
+def _exchange(address: Address, source: str, deadline: float, headers: dict[str, str]) -> Answer:
     connection, target = _connection(address, max(0.001, deadline - time.monotonic()))
     try:
         connection.connect()
@@ -213,40 +251,31 @@ def _request(address: Address, source: str, deadline: float) -> bytes | str:
         watch.daemon = True
         watch.start()
         try:
-            headers = {
-                "Accept-Encoding": "identity",
-                "Accept": "application/wasm, */*",
-                "Connection": "close",
-            }
-            connection.request("GET", target, headers=headers)
+            sent = {**headers, "Accept-Encoding": "identity", "Connection": "close"}
+            connection.request("GET", target, headers=sent)
             response = connection.getresponse()
+            received = {name.lower(): value for name, value in response.getheaders()}
             if response.status in _REDIRECTS:
-                location = response.getheader("Location")
-                if location is None:
-                    raise SourceError(f"{shown(source)}: redirected to nowhere")
-                return location
-            if response.status != 200:
-                raise SourceError(f"{shown(source)}: the server answered {response.status}")
-            if response.getheader("Content-Encoding", "identity").lower() != "identity":
+                return Answer(response.status, received, b"")
+            if received.get("content-encoding", "identity").lower() != "identity":
                 raise SourceError(f"{shown(source)}: the server compressed its answer")
-            if response.length is not None and response.length > limit:
-                raise too_large(source)
-            body = _read_body(response, limit, deadline)
+            return Answer(response.status, received, _read_body(response, source, deadline))
         finally:
             watch.cancel()
     finally:
         connection.close()
-    if len(body) > limit:
+
+
+def _read_body(response: http.client.HTTPResponse, source: str, deadline: float) -> bytes:
+    limit, expected = config.wasm_module_limit(), response.length
+    if expected is not None and expected > limit:
         raise too_large(source)
-    return body
-
-
-def _read_body(response: http.client.HTTPResponse, limit: int, deadline: float) -> bytes:
     pieces, total = [], 0
-    expected = response.length
     while total <= limit and (piece := response.read1(min(_PIECE, limit + 1 - total))):
         pieces.append(piece)
         total += len(piece)
+    if total > limit:
+        raise too_large(source)
     if time.monotonic() >= deadline:
         raise TimeoutError
     if expected is not None and total < expected:
