@@ -13,8 +13,9 @@ import zarr
 from zarr.codecs._v2 import V2Codec
 from zarr.core.sync import sync
 
+from wazarr.codecs import _label
 from wazarr.errors import StoreError
-from wazarr.wasm import hierarchy, modules, packages
+from wazarr.wasm import hierarchy, modules, packages, sources
 from wazarr.wasm.description import HIERARCHY
 from wazarr.wasm.numcodecs_modules import learn
 from wazarr.wasm.steps import Steps
@@ -156,8 +157,8 @@ def embed_codecs(node: zarr.Group | zarr.Array[Any]) -> list[UsedCodec]:
         return []
     if node.store.read_only:
         raise StoreError(
-            f"the modules of {len(changes)} codecs have to be stored, but {node.store_path} is read-only: open "
-            "the store for writing, or copy it to one that can be written"
+            f"the modules of {len(changes)} codecs have to be stored, but {node.store_path} is read-only: "
+            "open the store for writing, or copy it to one that can be written"
         )
     sync(_embed(node, changes))
     touched = {(array.path, description.module) for array, _, description in changes}
@@ -225,21 +226,162 @@ async def _is_carried(store: Store, groups: tuple[str, ...], codec: Any, descrip
 
 def _used_by(array: zarr.Array[Any]) -> Iterator[UsedCodec]:
     """Yield what is to say of each codec of an array."""
-    from wazarr.explanation import engines_of
-
     codecs = _codecs(array)
     steps = Steps.of(codecs)
-    engines = dict(engines_of(array))
-    for name, codec in _named(codecs):
+    engines = _engines(array)
+    groups = hierarchy.directories(array.path)
+    for at, (name, codec) in enumerate(_named(codecs)):
+        engine = engines[at][1] if at < len(engines) and engines[at][0] == name else "python"
         ours = None if steps is None else steps.own(codec)
         if ours is None:
-            yield UsedCodec(array.path, name, engines.get(name, "python"))
+            yield UsedCodec(array.path, name, engine)
             continue
-        groups = hierarchy.directories(array.path)
         description = sync(_describe(ours, array.store, groups))
         if description is None:
-            yield UsedCodec(array.path, name, "wasm", ours.wasm_name)
+            yield UsedCodec(array.path, name, engine, ours.wasm_name)
             continue
         places = tuple(sync(_places(array.store, groups, ours, description)))
-        engine = engines.get(name, "wasm")
         yield UsedCodec(array.path, name, engine, description.codec, description.module, places)
+
+
+def _engines(array: zarr.Array[Any]) -> list[tuple[str, str]]:
+    """Return name and engine of every codec, in the order of encoding."""
+    from wazarr.explanation import _any_spec
+    from wazarr.pipeline import CodecPipeline
+
+    spec = _any_spec(array._async_array)
+    pipeline = CodecPipeline.from_codecs(_codecs(array)).evolve_from_array_spec(spec)
+    try:
+        if pipeline._wasm is not None:  # type: ignore[attr-defined]
+            sync(pipeline._wasm.prepare_at(array.store, array.path))  # type: ignore[attr-defined]
+        engines = list(pipeline.bound(spec).engines)
+    except UnsupportedError:
+        return []
+    # In Zarr v2 elements become bytes without a codec that says so.
+    return engines[1:] if array.metadata.zarr_format == 2 and engines[0][0] == "bytes" else engines
+
+
+def _named(codecs: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the codecs with their names, those inside a shard after it."""
+    for codec in codecs:
+        if isinstance(codec, V2Codec):
+            for step in (*(codec.filters or ()), codec.compressor):
+                if step is not None:
+                    yield str(getattr(step, "codec_id", type(step).__name__)), step
+            continue
+        name = prefix + _label(codec)
+        yield name, codec
+        if isinstance(codec, ShardingCodec):
+            yield from _named(codec.codecs, f"{name}/")
+            yield from _named(codec.index_codecs, f"{name}/index/")
+
+
+async def _places(store: Store, groups: tuple[str, ...], codec: Any, description: Description) -> list[str]:
+    """Return where a module is, the places that travel with the data first."""
+    places = []
+    for group in groups:
+        if (await hierarchy.read_module(store, [group], description.module)).module is not None:
+            places.append(f"{HIERARCHY}: {group}/{description.hex}")
+    if description.is_inline:
+        places.append("inline")
+    name = getattr(codec, "wasm_name", None)
+    package = None if name is None else packages.find(name)
+    if package is not None:
+        places.append(f"package: {package.module}")
+    if modules.has(description.module):
+        places.append("cache")
+    return places + [source for source in description.sources if sources.is_remote(source)]
+
+
+# --- storing -------------------------------------------------------------------------------------------
+
+
+async def _embed(
+    node: zarr.Group | zarr.Array[Any], changes: list[tuple[zarr.Array[Any], Any, Description]]
+) -> None:
+    """Store modules, and then say so in the metadata of the arrays."""
+    # An array has the group beside it, a group inside.
+    inside = f"{node.path}/{hierarchy.GROUP}".lstrip("/")
+    group = hierarchy.directories(node.path)[0] if isinstance(node, zarr.Array) else inside
+    entries = {
+        description.module: hierarchy.Entry(description.codec, _as_entry(codec, description), module)
+        for _, codec, description in changes
+        if (module := modules.get_bytes(description.module)) is not None
+    }
+    await hierarchy.store_modules(node.store, group, list(entries.values()), node.metadata.zarr_format)
+    for array, codec, description in changes:
+        name = getattr(codec, "wasm_name", None)
+        if name is None:
+            continue
+        named = await hierarchy.find_named(array.store, hierarchy.directories(array.path), name)
+        if named is None or named.module != description.module:
+            raise StoreError(
+                f"the manifest of {group} has another module under the name {name!r}, which is all that the "
+                f"metadata of {array.path} say: {named and named.module}, not {description.module}"
+            )
+    digests = {description.module for _, codec, description in changes if not hasattr(codec, "wasm_name")}
+    if not digests:
+        return
+    for path in {array.path for array, _, _ in changes}:
+        await _rewrite(StorePath(node.store, path), digests)
+    for path in {above for array, _, _ in changes for above in _above(array.path)}:
+        await _rewrite_consolidated(StorePath(node.store, path), digests)
+
+
+def _as_entry(codec: Any, description: Description) -> Description:
+    """Return what a manifest says of a module: of one that is named there, nothing of this very array."""
+    return replace(description, parameters={}) if hasattr(codec, "wasm_name") else description
+
+
+def _above(path: str) -> Iterator[str]:
+    """Yield the paths of the groups above a node."""
+    parts = path.split("/")[:-1] if path else []
+    for depth in range(len(parts) + 1):
+        yield "/".join(parts[:depth])
+
+
+async def _rewrite(path: StorePath, digests: set[str]) -> None:
+    """Have an array's metadata say that modules are in the hierarchy."""
+    for key in ("zarr.json", ".zarray"):
+        document = await _read(path / key)
+        if document is not None and _refer(document, digests):
+            await _write(path / key, document)
+
+
+async def _rewrite_consolidated(path: StorePath, digests: set[str]) -> None:
+    """Do the same in the copies of metadata that a group above holds."""
+    for key in ("zarr.json", ".zmetadata"):
+        document = await _read(path / key)
+        if document is None:
+            continue
+        copies = document if key == ".zmetadata" else document.get("consolidated_metadata")
+        copies = copies.get("metadata") if isinstance(copies, dict) else None
+        if isinstance(copies, dict) and any([_refer(copy, digests) for copy in copies.values()]):
+            await _write(path / key, document)
+
+
+def _refer(document: Any, digests: set[str]) -> bool:
+    """Put the hierarchy among the sources of modules, wherever a codec stands; return whether it was not."""
+    if isinstance(document, list):
+        return any([_refer(entry, digests) for entry in document])
+    if not isinstance(document, dict):
+        return False
+    configuration = document.get("configuration") if document.get("name") == NAME else document
+    if NAME in (document.get("name"), document.get("id")) and isinstance(configuration, dict):
+        sources_of = configuration.get("sources", [])
+        if configuration.get("module") not in digests or HIERARCHY in sources_of:
+            return False
+        configuration["sources"] = [HIERARCHY, *sources_of]
+        return True
+    codecs = [document.get(key) for key in ("codecs", "index_codecs", "filters", "compressor")]
+    return any([_refer(entry, digests) for entry in [*codecs, document.get("configuration")]])
+
+
+async def _read(path: StorePath) -> Any:
+    buffer = await path.get(prototype=default_buffer_prototype())
+    return None if buffer is None else json.loads(buffer.to_bytes())
+
+
+async def _write(path: StorePath, document: Any) -> None:
+    content = json.dumps(document, indent=2).encode()
+    await path.set(default_buffer_prototype().buffer.from_bytes(content))
