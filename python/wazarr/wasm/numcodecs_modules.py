@@ -105,7 +105,8 @@ def not_found(codec_id: str) -> WasmModuleNotFoundError:
     return WasmModuleNotFoundError(
         f"codec {codec_id!r} has no module: no installed package has it (pip install {package}, if there is "
         "one), and no manifest of a group 'wasm_codecs' beside the array or above it names it. Copy the "
-        "group that does; zarr-python's own pipelines, which know no store, need wazarr.fetch_codecs(array) first"
+        "group that does; zarr-python's own pipelines, which know no store, need wazarr.fetch_codecs(array) "
+        "first"
     )
 
 
