@@ -23,46 +23,46 @@ WAZARR_CONFIGURE
 }
 
 /* Whole blocks of sixteen elements; returns how many elements they were. */
-static inline size_t blocks(int is_join, const size_t size, const uint8_t *in, uint8_t *out, size_t count)
-{
-    size_t at = 0;
-    for (; at + 16 <= count; at += 16) {
-        bytes v[8], w[8];
-        for (size_t i = 0; i < size; i++)
-            memcpy(&v[i], is_join ? in + i * count + at : in + at * size + i * 16, 16);
-        for (size_t round = 1; round < size; round *= 2) {
-            for (size_t i = 0; i < size / 2; i++) {
-                if (is_join) {
-                    w[2 * i] = INTERLEAVED(v[i], v[i + size / 2], 0);
-                    w[2 * i + 1] = INTERLEAVED(v[i], v[i + size / 2], 8);
-                } else {
-                    w[i] = EVERY_SECOND(v[2 * i], v[2 * i + 1], 0);
-                    w[i + size / 2] = EVERY_SECOND(v[2 * i], v[2 * i + 1], 1);
-                }
-            }
-            memcpy(v, w, sizeof v);
-        }
-        for (size_t i = 0; i < size; i++)
-            memcpy(is_join ? out + at * size + i * 16 : out + i * count + at, &v[i], 16);
+#define EACH(i, count) _Pragma("clang loop unroll(full)") for (size_t i = 0; i < count; i++)
+#define BLOCKS(side, is_join, size, rounds)                                                        \
+    static __attribute__((noinline)) size_t side##_##size(const uint8_t *in, uint8_t *out, size_t n) \
+    {                                                                                              \
+        size_t at = 0;                                                                             \
+        for (bytes v[8], w[8]; at + 16 <= n; at += 16) {                                           \
+            EACH(i, size) memcpy(&v[i], is_join ? in + i * n + at : in + at * size + i * 16, 16);  \
+            EACH(round, rounds)                                                                    \
+            {                                                                                      \
+                EACH(i, size / 2)                                                                  \
+                {                                                                                  \
+                    bytes a = v[is_join ? i : 2 * i], b = v[is_join ? i + size / 2 : 2 * i + 1];   \
+                    w[is_join ? 2 * i : i] = is_join ? INTERLEAVED(a, b, 0) : EVERY_SECOND(a, b, 0); \
+                    w[is_join ? 2 * i + 1 : i + size / 2] =                                        \
+                        is_join ? INTERLEAVED(a, b, 8) : EVERY_SECOND(a, b, 1);                    \
+                }                                                                                  \
+                memcpy(v, w, sizeof v);                                                            \
+            }                                                                                      \
+            EACH(i, size) memcpy(is_join ? out + at * size + i * 16 : out + i * n + at, &v[i], 16); \
+        }                                                                                          \
+        return at;                                                                                 \
     }
-    return at;
-}
+BLOCKS(join, 1, 2, 1)
+BLOCKS(join, 1, 4, 2)
+BLOCKS(join, 1, 8, 3)
+BLOCKS(split, 0, 2, 1)
+BLOCKS(split, 0, 4, 2)
+BLOCKS(split, 0, 8, 3)
 
-static int64_t shuffle(int is_join, const uint8_t *in, size_t len, uint8_t *out, size_t out_len)
-{
-    if (len > out_len)
-        return WAZARR_OUTPUT_TOO_SMALL;
-    size_t size = element_size, count = len / size, at = 0;
-    at = size == 2 ? blocks(is_join, 2, in, out, count) : at;
-    at = size == 4 ? blocks(is_join, 4, in, out, count) : at;
-    at = size == 8 ? blocks(is_join, 8, in, out, count) : at;
-    for (; at < count; at++)
-        for (size_t i = 0; i < size; i++)
-            out[is_join ? at * size + i : i * count + at] = in[is_join ? i * count + at : at * size + i];
-    memcpy(out + count * size, in + count * size, len - count * size);
+#define SHUFFLE(side, from, to)                                                                    \
+    size_t size = element_size, count = len / size, at = 0;                                        \
+    if (len > out_len)                                                                             \
+        return WAZARR_OUTPUT_TOO_SMALL;                                                            \
+    at = size == 2 ? side##_2(in, out, count) : size == 4 ? side##_4(in, out, count) : at;         \
+    at = size == 8 ? side##_8(in, out, count) : at;                                                \
+    for (; at < count; at++)                                                                       \
+        for (size_t i = 0; i < size; i++)                                                          \
+            out[to] = in[from];                                                                    \
+    memcpy(out + count * size, in + count * size, len - count * size);                             \
     return (int64_t)len;
-}
-
-WAZARR_DECODE(in, len, out, out_len) { return shuffle(1, in, len, out, out_len); }
-WAZARR_ENCODE(in, len, out, out_len) { return shuffle(0, in, len, out, out_len); }
+WAZARR_DECODE(in, len, out, out_len) { SHUFFLE(join, i * count + at, at * size + i) }
+WAZARR_ENCODE(in, len, out, out_len) { SHUFFLE(split, at * size + i, i * count + at) }
 WAZARR_ENCODED_BOUND(decoded_len) { return decoded_len; }

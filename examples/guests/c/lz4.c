@@ -4,7 +4,7 @@
  */
 #include <wazarr_codec.h>
 
-#include "lz4.c"
+#include <lz4.c>
 
 static int acceleration = 1;
 

@@ -35,8 +35,10 @@ typedef uint8_t bytes __attribute__((vector_size(16)));
     static void differ_##bits(const uint##bits##_t *restrict in, uint##bits##_t *restrict out,     \
                               size_t count)                                                        \
     {                                                                                              \
-        for (size_t at = 0; at < count; at++)                                                      \
-            out[at] = at ? in[at] - in[at - 1] : in[at];                                           \
+        if (count)                                                                                 \
+            out[0] = in[0];                                                                        \
+        for (size_t at = 1; at < count; at++)                                                      \
+            out[at] = in[at] - in[at - 1];                                                         \
     }
 OF_INTEGERS(8)
 OF_INTEGERS(16)

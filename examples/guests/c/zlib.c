@@ -1,22 +1,26 @@
 /* zlib streams, by libdeflate. bytes → bytes. Parameter: level (6), from 1 to 12.
  *
- * libdeflate keeps its bits in a `size_t`, which has 32 bits in Wasm although 64-bit arithmetic is as
- * fast as elsewhere. Its word is made a 64-bit one here: all headers that common_defs.h includes have
- * been read before, so that `size_t` can mean something else for that file alone.
+ * libdeflate keeps its bits in a `size_t`, which has 32 bits in Wasm although arithmetic of 64 bits is as
+ * fast as elsewhere. Here its word is one of 64 bits: everything that common_defs.h includes has been
+ * read before, so that `size_t` can mean something else in that one file.
  */
 #include <wazarr_codec.h>
 
-#include "libdeflate.h"
+#include <libdeflate.h>
 #define size_t uint64_t
-#include "common_defs.h"
+#include <common_defs.h>
 #undef size_t
-#include "lib/adler32.c"
-#include "lib/deflate_compress.c"
-#include "lib/deflate_decompress.c"
-#include "lib/utils.c"
+#undef LIBDEFLATE_H /* lib_common.h wants to come before libdeflate.h, for this definition: */
+#undef LIBDEFLATEAPI
+#include <lib/adler32.c>
+#include <lib/arm/cpu_features.c>
+#include <lib/deflate_compress.c>
 #undef BITBUF_NBITS
-#include "lib/zlib_compress.c"
-#include "lib/zlib_decompress.c"
+#include <lib/deflate_decompress.c>
+#include <lib/utils.c>
+#include <lib/x86/cpu_features.c>
+#include <lib/zlib_compress.c>
+#include <lib/zlib_decompress.c>
 
 static struct libdeflate_decompressor *decompressor;
 static struct libdeflate_compressor *compressor;

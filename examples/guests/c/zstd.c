@@ -1,8 +1,12 @@
-/* Zstandard frames, by libzstd. bytes → bytes. Parameters: level (3), checksum (false). */
-#include <wazarr_codec.h>
+/* Zstandard frames, by libzstd. bytes → bytes. Parameters: level (3), checksum (false).
+ *
+ * For Wasm compiled with `-include wide_size.h`, like libzstd itself; here that ends after its headers.
+ */
+#include <zstd.h>
+#include <zstd_errors.h>
+#undef size_t
 
-#include "zstd.h"
-#include "zstd_errors.h"
+#include <wazarr_codec.h>
 
 static ZSTD_DCtx *decompressor;
 static ZSTD_CCtx *compressor;
@@ -16,7 +20,7 @@ WAZARR_CONFIGURE
     return 0;
 }
 
-static int64_t answer(size_t result)
+static int64_t answer(uint64_t result)
 {
     if (!ZSTD_isError(result))
         return (int64_t)result;
