@@ -8,6 +8,7 @@ use crate::codec::registry::BindError;
 use crate::codec::{CodecFault, Direction};
 use crate::error::Error;
 use crate::plan::PlanError;
+use crate::wasm::WasmError;
 
 /// Makes the exception that `wazarr.errors.<function>` answers for these keywords.
 fn make(py: Python<'_>, function: &str, keywords: &Bound<'_, PyDict>) -> PyErr {
@@ -83,6 +84,27 @@ pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
     }
 }
 
+/// The exception for a codec that failed outside of a chain.
+pub(super) fn step_error(py: Python<'_>, codec: &str, direction: Direction, fault: CodecFault) -> PyErr {
+    let message = format!("codec {codec:?} could not {}: {fault}", direction.name());
+    codec_error(py, &message, codec, direction, None, fault)
+}
+
+/// The exception for a module that cannot be used.
+pub(super) fn wasm_error(py: Python<'_>, error: &WasmError) -> PyErr {
+    let items = [("message", text(py, &error.to_string())), ("kind", text(py, wasm_kind(error)))];
+    make(py, "make_module_error", &keywords(py, &items))
+}
+
+/// The kind of exception that `wazarr.errors` makes of a guest's failure.
+fn wasm_kind(error: &WasmError) -> &'static str {
+    match error {
+        WasmError::Limit { .. } | WasmError::TooComplex { .. } => "wasm-limit",
+        WasmError::Trap(_) | WasmError::Broken(_) => "wasm-trap",
+        _ => "codec",
+    }
+}
+
 fn codec_error(
     py: Python<'_>,
     message: &str,
@@ -94,6 +116,7 @@ fn codec_error(
     let kind = match &fault {
         CodecFault::Checksum { .. } => "checksum",
         CodecFault::Python(_) => "python",
+        CodecFault::Wasm { error, .. } => wasm_kind(error),
         _ => "codec",
     };
     let cause = match fault {
