@@ -131,7 +131,11 @@ class _Trial:
 
     def run(self) -> Iterator[Finding]:
         # Each of the first needs what those before it found.
-        for name, check in (("module", self.survey), ("configuration", self.configure), ("samples", self.encode)):
+        for name, check in (
+            ("module", self.survey),
+            ("configuration", self.configure),
+            ("samples", self.encode),
+        ):
             finding = self.attempt(name, check)
             yield finding
             if finding.outcome == "failed":
@@ -184,9 +188,13 @@ class _Trial:
         self.facts = modules.survey(self.module)
         interface = self.conditions.interface or self.facts["interface"]
         if interface is None:
-            raise _Failed("no interface that wazarr knows: not even the names of its exports are those of one")
+            raise _Failed(
+                "no interface that wazarr knows: not even the names of its exports are those of one"
+            )
         if interface == "wazarr" and self.facts["imports"]:
-            raise _Failed(f"it imports {', '.join(self.facts['imports'])}; modules of this interface import nothing")
+            raise _Failed(
+                f"it imports {', '.join(self.facts['imports'])}; modules of this interface import nothing"
+            )
         modules.put(self.module)
         sides = [side for side in ("decode", "encode") if self.facts[f"has_{side}"]]
         if not sides:
@@ -287,16 +295,22 @@ class _Trial:
             if self.facts["has_encode"] and fresh.encode(pair.decoded) != pair.encoded:
                 raise _Failed(f"a new instance encodes the same {len(pair.decoded)} bytes otherwise")
             if self.facts["has_decode"]:
-                results = {self.decode(each, pair.encoded, len(pair.decoded)) for each in (warm, fresh, fresh)}
+                results = {
+                    self.decode(each, pair.encoded, len(pair.decoded)) for each in (warm, fresh, fresh)
+                }
                 if len(results) > 1:
-                    raise _Failed(f"two instances decode the same {len(pair.encoded)} bytes to different results")
+                    raise _Failed(
+                        f"two instances decode the same {len(pair.encoded)} bytes to different results"
+                    )
         return "new instances give the same results"
 
     def statelessness(self) -> str:
         codec = self.bind()
         expected = {}
         if self.facts["has_decode"]:
-            expected = {pair.encoded: self.decode(codec, pair.encoded, len(pair.decoded)) for pair in self.pairs}
+            expected = {
+                pair.encoded: self.decode(codec, pair.encoded, len(pair.decoded)) for pair in self.pairs
+            }
         for order in (self.pairs, self.pairs[::-1], self.pairs):
             for pair in order:
                 if self.facts["has_encode"] and codec.encode(pair.decoded) != pair.encoded:
@@ -389,7 +403,9 @@ class _Trial:
         if _native.wasm_counters()["traps"] != before:
             raise _Failed("an instance was dropped on the way")
         limits = config.wasm_limits()
-        return f"within {limits['memory_bytes'] >> 20} MiB and {limits['timeout_s']:g} s a call, metered and not"
+        return (
+            f"within {limits['memory_bytes'] >> 20} MiB and {limits['timeout_s']:g} s a call, metered and not"
+        )
 
 
 def _first_difference(left: bytes, right: bytes) -> int:

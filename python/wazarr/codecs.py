@@ -11,9 +11,11 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Final
 
 import numcodecs
+import numcodecs.registry
 import numpy as np
 import zarr.codecs
 from zarr.abc.codec import ArrayArrayCodec, ArrayBytesCodec
@@ -53,6 +55,13 @@ for _module, _name in (("checksum32", "CRC32C"), ("pcodec", "PCodec"), ("bitroun
     except (ImportError, AttributeError):
         continue
     _NUMCODECS[_cls] = _cls.codec_id
+
+for _id, _entry in numcodecs.registry.entries.items():
+    if str(_entry.value).startswith("numcodecs_wasm_"):  # type: ignore[attr-defined]
+        # The class of an installed numcodecs-wasm package compiles for seconds when it is loaded, which numcodecs
+        # does where metadata name the codec: ours reads and writes the same, and loads nothing.
+        _value = f"wazarr.wasm.numcodecs:{_id.replace('-', '_').replace('.', '_')}"
+        numcodecs.registry.entries[_id] = EntryPoint(_id, _value, "numcodecs.codecs")
 
 _DTYPE_KEYS: Final = ("dtype", "astype", "encode_dtype", "decode_dtype")
 

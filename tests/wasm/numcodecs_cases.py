@@ -78,7 +78,12 @@ class Case:
                 serializer = ShardingCodec(chunk_shape=(2, 5), codecs=chain)
                 filters, compressors = [], []
             array = zarr.create_array(
-                store, chunks=(4, 5), filters=filters, serializer=serializer, compressors=compressors, **common
+                store,
+                chunks=(4, 5),
+                filters=filters,
+                serializer=serializer,
+                compressors=compressors,
+                **common,
             )
         array[...] = values
         return array

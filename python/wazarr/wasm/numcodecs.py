@@ -153,7 +153,8 @@ def class_of(codec_id: str) -> type[NumcodecsWasmCodec]:
 def __getattr__(name: str) -> type[NumcodecsWasmCodec]:
     """Make the class of a published codec: ``zfp_rs`` for ``zfp.rs``; entry points and pickles ask for it."""
     codec_id = name.removesuffix("_rs").replace("_", "-") + ".rs"
-    if codec_id not in packages.CODEC_IDS or not name.endswith("_rs"):
+    is_known = codec_id in packages.CODEC_IDS or packages.find(codec_id) is not None
+    if not is_known or not name.endswith("_rs"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return class_of(codec_id)
 
