@@ -58,8 +58,8 @@ for _module, _name in (("checksum32", "CRC32C"), ("pcodec", "PCodec"), ("bitroun
 
 for _id, _entry in numcodecs.registry.entries.items():
     if str(_entry.value).startswith("numcodecs_wasm_"):  # type: ignore[attr-defined]
-        # The class of an installed numcodecs-wasm package compiles for seconds when it is loaded, which numcodecs
-        # does where metadata name the codec: ours reads and writes the same, and loads nothing.
+        # The class of an installed numcodecs-wasm package compiles for seconds when it is loaded, which
+        # numcodecs does where metadata name the codec: ours reads and writes the same, and loads nothing.
         _value = f"wazarr.wasm.numcodecs:{_id.replace('-', '_').replace('.', '_')}"
         numcodecs.registry.entries[_id] = EntryPoint(_id, _value, "numcodecs.codecs")
 

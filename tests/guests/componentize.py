@@ -77,7 +77,7 @@ def componentize(core: bytes, interface: Literal["C", "E"]) -> bytes:
     for number, content in _sections(component):
         if number == _CORE_MODULE and not has_replaced:
             has_replaced = True
-            content = core  # noqa: PLW2901 - this is the replacement
+            content = core
         parts.append(bytes([number]) + _leb128(len(content)) + content)
     return b"".join(parts)
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.metadata
-import importlib.util
 import json
 import os
 import subprocess

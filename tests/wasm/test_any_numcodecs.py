@@ -133,7 +133,7 @@ def test_reads_with_modules_that_travel_with_the_data(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Written where the packages are, embedded, and read by a program that has none of it."""
-    store, content, expected = recorded(name)
+    _, content, expected = recorded(name)
     group = zarr.open_group(LocalStore(tmp_path / "data"), mode="w", zarr_format=CASES[name].zarr_format)
     for key, value in content.items():
         (tmp_path / "data" / "deep" / "array" / key).parent.mkdir(parents=True, exist_ok=True)
@@ -249,7 +249,7 @@ def test_codecs_of_numcodecs_itself_run_as_in_the_package() -> None:
 @pytest.mark.slow
 def test_vectors_are_what_the_packages_make(tmp_path: Path) -> None:
     """The recorded bytes and values, made again by the real packages."""
-    program = "import runpy, sys; sys.argv[0] = ''; runpy.run_module('tests.fixtures.make_numcodecs_vectors', run_name='__main__')"
+    program = "import runpy; runpy.run_module('tests.fixtures.make_numcodecs_vectors', run_name='__main__')"
     run_program(program, tmp_path / "vectors.json", has_packages=True, PYTHONWARNINGS="ignore")
     made = json.loads((tmp_path / "vectors.json").read_text())
     assert made.keys() == VECTORS.keys()
@@ -320,7 +320,8 @@ def test_takes_the_packages_own_classes_over() -> None:
             theirs.AnyNumcodecsArrayBytesCodec(Zfp(mode="reversible")),
         ):
             array = zarr.create_array(
-                MemoryStore(), shape=(5, 8), chunks=(3, 8), dtype="f4", serializer=serializer, compressors=None
+                MemoryStore(), shape=(5, 8), chunks=(3, 8), dtype="f4", compressors=None,
+                serializer=serializer,
             )
             array[...] = values
             assert (array[...] == values).all()

@@ -10,6 +10,7 @@ its URIs serve later.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -18,10 +19,10 @@ import numpy as np
 import zarr.codecs
 from zarr.abc.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec
 
-from wazarr.errors import InvalidInputError
+from wazarr.errors import InvalidInputError, WasmModuleNotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from os import PathLike
 
     from zarr.abc.codec import Codec
@@ -138,13 +139,12 @@ def from_chonkle(
     WasmModuleNotFoundError
         `wazarr.wasm.allow` does not list where a module is, or nothing is there.
     """
-    if not hasattr(document, "keys"):
-        document = json.loads(Path(document).read_bytes())
-    parsed = parse(document, inputs or {})
+    read: Any = document if isinstance(document, Mapping) else json.loads(Path(document).read_bytes())
+    parsed = parse(read, inputs or {})
     filters: list[ArrayArrayCodec] = []
     compressors: list[BytesBytesCodec] = []
     for step in parsed.steps:
-        made = _wasm(step, embed) if step.uri is not None else _numcodecs(step)
+        made = _numcodecs(step) if step.uri is None else _wasm(step, step.uri, embed)
         if isinstance(made, ArrayArrayCodec):
             if compressors or (parsed.endian != "little" and not step.takes_array):
                 raise InvalidInputError(
@@ -160,16 +160,27 @@ def from_chonkle(
     return ChonkleCodecs(tuple(filters), serializer, tuple(compressors), parsed.data_type, parsed.chunk_shape)
 
 
-def _wasm(step: Step, embed: Embed) -> Codec:
+def _wasm(step: Step, uri: str, embed: Embed) -> Codec:
+    """Fetch a module under the rules for addresses that somebody else wrote, and make a codec of it."""
+    from wazarr.wasm import sources
     from wazarr.wasm.codec import WasmCodec
 
-    return WasmCodec(
-        module=step.uri,
+    try:
+        module = sources.fetch(uri)
+    except sources.SourceError as error:
+        raise WasmModuleNotFoundError(
+            f"the module of codec {step.name!r} of the chonkle document: {error}", places=(str(error),)
+        ) from error
+    codec: Any = WasmCodec(
+        module,
         codec=step.name,
         kind="array-array" if step.takes_array else "bytes-bytes",
         parameters=step.parameters,
         embed=embed,
     )
+    # Readers may look there too, after what travels with the data.
+    codec._set(_description=codec._description.with_sources(uri))
+    return codec  # type: ignore[no-any-return]
 
 
 def _numcodecs(step: Step) -> Codec:
