@@ -20,7 +20,7 @@ use crate::wasm::cache::folder::{self, Folder};
 use crate::wasm::cache::{self, StoredModule};
 use crate::wasm::instances::{self, Recipe};
 use crate::wasm::{
-    ArrayDescription, Digest, Interface, Kind, Limits, Setup, Survey, WasmError, engine, host,
+    ArrayDescription, Digest, Interface, Kind, Limits, Setup, Survey, WasmError, engine, host, wasi,
 };
 
 /// To be called in the child after a fork.
@@ -30,6 +30,7 @@ pub(super) fn after_fork_in_child() {
     cache::after_fork_in_child();
     engine::after_fork_in_child();
     host::after_fork_in_child();
+    wasi::after_fork_in_child();
 }
 
 /// The folder for modules. One that is not safe to use is a warning, and everything works without it.
