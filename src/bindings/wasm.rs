@@ -22,7 +22,7 @@ use crate::wasm::cache::folder::{self, Folder};
 use crate::wasm::cache::{self, StoredModule};
 use crate::wasm::instances::{self, Recipe};
 use crate::wasm::{
-    ArrayDescription, Digest, Interface, Kind, Limits, Setup, Survey, WasmError, engine, host,
+    ArrayDescription, Digest, Interface, Kind, Limits, Setup, Survey, WasmError, engine, host, wasi,
 };
 
 /// To be called in the child after a fork.
@@ -33,6 +33,7 @@ pub(super) fn after_fork_in_child() {
     cache::after_fork_in_child();
     engine::after_fork_in_child();
     host::after_fork_in_child();
+    wasi::after_fork_in_child();
 }
 
 /// Folders for modules by their paths; `None` where one is not safe to use.
