@@ -81,7 +81,9 @@ def packages() -> dict[str, Path]:
     try:
         result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        raise UnavailableError("cargo does not tell where its crates are (`cargo fetch` gets them)") from error
+        raise UnavailableError(
+            "cargo does not tell where its crates are (`cargo fetch` gets them)"
+        ) from error
     metadata: dict[str, Any] = json.loads(result.stdout)
     return {each["name"]: Path(each["manifest_path"]).parent for each in metadata["packages"]}
 
@@ -130,7 +132,9 @@ def plan(name: str, source: Path, *, is_native: bool) -> Plan:
     further = tuple(path for pattern in library.sources for path in sorted(folder.glob(pattern)))
     # As a system's: what a compiler thinks of a library's own style is not for us to see.
     include = tuple(word for each in library.include for word in ("-isystem", str(folder / each)))
-    return Plan(source, further, include + library.flags + (() if is_native else library.wasm_flags), is_native)
+    return Plan(
+        source, further, include + library.flags + (() if is_native else library.wasm_flags), is_native
+    )
 
 
 def build_guest(name: str, *, is_native: bool = False) -> Path:

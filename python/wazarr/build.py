@@ -140,7 +140,9 @@ def _language(source: Path) -> str:
         return SUFFIXES[source.suffix]
     except KeyError:
         known = ", ".join(SUFFIXES)
-        raise BuildError(f"the language of {source.name!r} is unknown: its suffix is none of {known}") from None
+        raise BuildError(
+            f"the language of {source.name!r} is unknown: its suffix is none of {known}"
+        ) from None
 
 
 def _zig() -> list[str]:
@@ -154,9 +156,14 @@ def _zig() -> list[str]:
 def _rustc() -> list[str]:
     rustc = shutil.which("rustc")
     if rustc is None:
-        raise BuildError("rustc was not found\nhint: install Rust, then `rustup target add " + _RUST_TARGET + "`")
+        raise BuildError(
+            "rustc was not found\nhint: install Rust, then `rustup target add " + _RUST_TARGET + "`"
+        )
     root = subprocess.run(
-        [rustc, "--print=target-libdir", f"--target={_RUST_TARGET}"], capture_output=True, text=True, check=False
+        [rustc, "--print=target-libdir", f"--target={_RUST_TARGET}"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if root.returncode or not Path(root.stdout.strip()).is_dir():
         raise BuildError(f"this rustc makes no Wasm modules\nhint: rustup target add {_RUST_TARGET}")
