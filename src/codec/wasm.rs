@@ -60,6 +60,44 @@ impl WasmCodec {
         self.call(Direction::Encode, scratch, |guest| guest.encoded_bound(decoded_len))
     }
 
+    /// Encodes an array by itself, whatever it becomes: bytes, and the array that they are if the interface
+    /// tells.
+    ///
+    /// # Errors
+    /// As [`Codec::encode`].
+    pub fn encode_described(
+        &self,
+        decoded: &[u8],
+        scratch: &mut Scratch,
+    ) -> Result<(Vec<u8>, ArrayDescription), CodecFault> {
+        Self::check(self.decoded_len, decoded.len())?;
+        let room = Room { expected: None, limit: Codec::encoded_bound(self, decoded.len()) };
+        self.call(Direction::Encode, scratch, |guest| {
+            let mut encoded = Vec::new();
+            guest.encode(decoded, room, &mut |result| append(&mut encoded, result))?;
+            Ok(with_description(encoded, guest.last_answer()))
+        })
+    }
+
+    /// Decodes to an array by itself, whatever it is, of at most `limit_bytes`.
+    ///
+    /// # Errors
+    /// As [`Codec::decode_bounded`].
+    pub fn decode_described(
+        &self,
+        encoded: &[u8],
+        limit_bytes: usize,
+        scratch: &mut Scratch,
+    ) -> Result<(Vec<u8>, ArrayDescription), CodecFault> {
+        Self::check(self.encoded_len, encoded.len())?;
+        let room = Room { expected: None, limit: limit_bytes };
+        self.call(Direction::Decode, scratch, |guest| {
+            let mut decoded = Vec::new();
+            guest.decode(encoded, room, &mut |result| append(&mut decoded, result))?;
+            Ok(with_description(decoded, guest.last_answer()))
+        })
+    }
+
     fn call<T>(
         &self,
         direction: Direction,
@@ -165,6 +203,13 @@ impl Codec for WasmCodec {
             })
         })
     }
+}
+
+/// Bytes are an array too: a row of them.
+fn with_description(bytes: Vec<u8>, answer: Option<&ArrayDescription>) -> (Vec<u8>, ArrayDescription) {
+    let row = || ArrayDescription { data_type: "|u1".to_owned(), shape: vec![bytes.len() as u64] };
+    let description = answer.cloned().unwrap_or_else(row);
+    (bytes, description)
 }
 
 fn append(bytes: &mut Vec<u8>, result: &[u8]) -> Result<(), WasmError> {

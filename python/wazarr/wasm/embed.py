@@ -6,22 +6,26 @@ stored as `wazarr.wasm.hierarchy` says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import zarr
+from zarr.codecs import ShardingCodec
 from zarr.codecs._v2 import V2Codec
+from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.storage import StorePath
 
 from wazarr.codecs import _label
-from wazarr.errors import StoreError
+from wazarr.errors import StoreError, UnsupportedError
 from wazarr.wasm import hierarchy, modules, packages, sources
-from wazarr.wasm.description import HIERARCHY
+from wazarr.wasm.description import HIERARCHY, NAME
 from wazarr.wasm.numcodecs_modules import learn
 from wazarr.wasm.steps import Steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from zarr.abc.store import Store
 
@@ -278,10 +282,11 @@ def _named(codecs: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 async def _places(store: Store, groups: tuple[str, ...], codec: Any, description: Description) -> list[str]:
     """Return where a module is, the places that travel with the data first."""
-    places = []
-    for group in groups:
-        if (await hierarchy.read_module(store, [group], description.module)).module is not None:
-            places.append(f"{HIERARCHY}: {group}/{description.hex}")
+    places = [
+        f"{HIERARCHY}: {group}/{description.hex}"
+        for group in groups
+        if (await hierarchy.read_module(store, [group], description.module)).module is not None
+    ]
     if description.is_inline:
         places.append("inline")
     name = getattr(codec, "wasm_name", None)
@@ -296,29 +301,24 @@ async def _places(store: Store, groups: tuple[str, ...], codec: Any, description
 # --- storing -------------------------------------------------------------------------------------------
 
 
-async def _embed(
-    node: zarr.Group | zarr.Array[Any], changes: list[tuple[zarr.Array[Any], Any, Description]]
-) -> None:
+_Change = tuple[zarr.Array[Any], Any, "Description"]
+"""An array, one of its codecs, and what is known of that."""
+
+
+async def _embed(node: zarr.Group | zarr.Array[Any], changes: list[_Change]) -> None:
     """Store modules, and then say so in the metadata of the arrays."""
     # An array has the group beside it, a group inside.
     inside = f"{node.path}/{hierarchy.GROUP}".lstrip("/")
     group = hierarchy.directories(node.path)[0] if isinstance(node, zarr.Array) else inside
+    for array, codec, description in changes:
+        if hasattr(codec, "wasm_name"):
+            await _require_free(array, codec.wasm_name, description, group)
     entries = {
         description.module: hierarchy.Entry(description.codec, _as_entry(codec, description), module)
         for _, codec, description in changes
         if (module := modules.get_bytes(description.module)) is not None
     }
     await hierarchy.store_modules(node.store, group, list(entries.values()), node.metadata.zarr_format)
-    for array, codec, description in changes:
-        name = getattr(codec, "wasm_name", None)
-        if name is None:
-            continue
-        named = await hierarchy.find_named(array.store, hierarchy.directories(array.path), name)
-        if named is None or named.module != description.module:
-            raise StoreError(
-                f"the manifest of {group} has another module under the name {name!r}, which is all that the "
-                f"metadata of {array.path} say: {named and named.module}, not {description.module}"
-            )
     digests = {description.module for _, codec, description in changes if not hasattr(codec, "wasm_name")}
     if not digests:
         return
@@ -326,6 +326,17 @@ async def _embed(
         await _rewrite(StorePath(node.store, path), digests)
     for path in {above for array, _, _ in changes for above in _above(array.path)}:
         await _rewrite_consolidated(StorePath(node.store, path), digests)
+
+
+async def _require_free(array: zarr.Array[Any], name: str, description: Description, group: str) -> None:
+    """Raise where a manifest that readers come to first has another module under a codec's name."""
+    groups = hierarchy.directories(array.path)
+    named = await hierarchy.find_named(array.store, groups[: groups.index(group) + 1], name)
+    if named is not None and named.module != description.module:
+        raise StoreError(
+            f"codec {name!r} of {array.path or 'the array'} is known only by its name, under which the "
+            f"manifest of a group {hierarchy.GROUP!r} has {named.module}, not {description.module}"
+        )
 
 
 def _as_entry(codec: Any, description: Description) -> Description:
@@ -356,14 +367,16 @@ async def _rewrite_consolidated(path: StorePath, digests: set[str]) -> None:
             continue
         copies = document if key == ".zmetadata" else document.get("consolidated_metadata")
         copies = copies.get("metadata") if isinstance(copies, dict) else None
-        if isinstance(copies, dict) and any([_refer(copy, digests) for copy in copies.values()]):
+        if isinstance(copies, dict) and _refer(list(copies.values()), digests):
             await _write(path / key, document)
 
 
 def _refer(document: Any, digests: set[str]) -> bool:
     """Put the hierarchy among the sources of modules, wherever a codec stands; return whether it was not."""
     if isinstance(document, list):
-        return any([_refer(entry, digests) for entry in document])
+        # Every entry, not only up to the first that changes.
+        changed = [_refer(entry, digests) for entry in document]
+        return any(changed)
     if not isinstance(document, dict):
         return False
     configuration = document.get("configuration") if document.get("name") == NAME else document
@@ -373,8 +386,8 @@ def _refer(document: Any, digests: set[str]) -> bool:
             return False
         configuration["sources"] = [HIERARCHY, *sources_of]
         return True
-    codecs = [document.get(key) for key in ("codecs", "index_codecs", "filters", "compressor")]
-    return any([_refer(entry, digests) for entry in [*codecs, document.get("configuration")]])
+    inner = ("codecs", "index_codecs", "filters", "compressor", "configuration")
+    return _refer([document.get(key) for key in inner], digests)
 
 
 async def _read(path: StorePath) -> Any:

@@ -7,23 +7,38 @@ manifest.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
+from wazarr import config
 from wazarr.errors import InvalidInputError, WasmModuleNotFoundError
-from wazarr.wasm import engine, modules, packages
+from wazarr.wasm import engine, hierarchy, modules, packages
 from wazarr.wasm.description import Description
 from wazarr.wasm.engine import Layout
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from zarr.abc.store import Store
 
     from wazarr import _native
     from wazarr.wasm.description import Kind
 
-__all__ = ["BYTES", "bind", "describe_module", "encoded_of", "layout", "learn", "not_found"]
+__all__ = [
+    "BYTES",
+    "Named",
+    "bind",
+    "describe_module",
+    "encoded_of",
+    "layout",
+    "learn",
+    "longest",
+    "not_found",
+    "parameters_of",
+]
 
 BYTES: Final = Layout()
 """Bytes of any length."""
@@ -105,7 +120,8 @@ def not_found(codec_id: str) -> WasmModuleNotFoundError:
     return WasmModuleNotFoundError(
         f"codec {codec_id!r} has no module: no installed package has it (pip install {package}, if there is "
         "one), and no manifest of a group 'wasm_codecs' beside the array or above it names it. Copy the "
-        "group that does; zarr-python's own pipelines, which know no store, need wazarr.fetch_codecs(array) first"
+        "group that does; zarr-python's own pipelines, which know no store, need wazarr.fetch_codecs(array) "
+        "first"
     )
 
 
@@ -150,10 +166,61 @@ def encoded_of(description: Description, decoded: Layout) -> Layout:
 
 
 def _as_bytes(description: Description) -> Description:
-    return Description(
-        codec=description.codec,
-        kind="bytes-bytes",
-        module=description.module,
-        parameters=description.parameters,
-        interface=description.interface,
-    )
+    return replace(description, kind="bytes-bytes", encoded=None)
+
+
+class Named:
+    """A codec that metadata name by its numcodecs id: what is common to both formats."""
+
+    kind: ClassVar[Kind]
+
+    @property
+    def wasm_label(self) -> str:
+        """The name in metadata."""
+        raise NotImplementedError
+
+    @property
+    def wasm_name(self) -> str:
+        """The codec's id, under which a manifest may have it."""
+        raise NotImplementedError
+
+    @property
+    def wasm_configuration(self) -> Mapping[str, Any]:
+        """The configuration as numcodecs has it."""
+        raise NotImplementedError
+
+    @property
+    def wasm_description(self) -> Description | None:
+        """What the engine needs to know, or None where a store has to be asked."""
+        known: Description | None = self.__dict__.get("_description")
+        if known is None or not modules.has(known.module):
+            known = describe_module(self.wasm_name, self.kind, self.wasm_configuration)
+            # Not a field: codecs of Zarr v3 are frozen, and compared by what metadata say.
+            self.__dict__["_description"] = known
+        return known
+
+    async def wasm_locate(self, store: Store, groups: Sequence[str]) -> Description | None:
+        """Return what the nearest manifest of a store has under the codec's id, or None.
+
+        Parameters
+        ----------
+        store : Store
+            The array's store.
+        groups : sequence of str
+            Paths of groups, in the order in which to look.
+        """
+        found = await hierarchy.find_named(store, groups, self.wasm_name)
+        if found is None:
+            return None
+        return replace(found, kind=self.kind, parameters=parameters_of(self.wasm_configuration), encoded=None)
+
+    def _described(self) -> Description:
+        description = self.wasm_description
+        if description is None:
+            raise not_found(self.wasm_name)
+        return description
+
+
+def longest() -> int:
+    """Return how many bytes may come back where nothing tells how many should."""
+    return int(config.wasm_limits()["memory_bytes"])

@@ -170,6 +170,11 @@ pub trait Guest: Send {
     /// As [`Guest::decode`].
     fn encoded_bound(&mut self, decoded_len: usize) -> Result<Option<usize>, WasmError>;
 
+    /// Data type and shape of what the last call that succeeded answered, where the interface tells.
+    fn last_answer(&self) -> Option<&ArrayDescription> {
+        None
+    }
+
     /// Bytes of memory that it holds, or so.
     fn memory_bytes(&self) -> usize;
 }
