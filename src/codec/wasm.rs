@@ -217,3 +217,76 @@ fn append(bytes: &mut Vec<u8>, result: &[u8]) -> Result<(), WasmError> {
     bytes.extend_from_slice(result);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wasm::testing::{COPY, decoder, guest, setup, small_limits, store};
+    use crate::wasm::{Limits, Setup};
+
+    fn codec(module: &[u8], setup: Setup) -> Result<WasmCodec, WasmError> {
+        let limits = Limits { memory_bytes: 64 << 20, ..small_limits() };
+        WasmCodec::new("acme".to_owned(), Recipe::new(store(module), None, setup, limits, false)?)
+    }
+
+    fn array(data_type: &str, shape: &[u64]) -> ArrayDescription {
+        ArrayDescription { data_type: data_type.to_owned(), shape: shape.to_vec() }
+    }
+
+    #[test]
+    fn chunks_come_back() {
+        let codec = codec(&guest(COPY), setup()).unwrap();
+        let mut scratch = Scratch::default();
+        for len in [0, 1, 1000, 5 << 20] {
+            let chunk: Vec<u8> = (0..len).map(|number: u32| (number % 253) as u8).collect();
+            let mut encoded = b"before".to_vec();
+            codec.encode(&chunk, &mut encoded, &mut scratch).unwrap();
+            assert_eq!(encoded[..6], *b"before");
+            let mut decoded = vec![0xaa; chunk.len()];
+            codec.decode_into(&encoded[6..], &mut decoded, &mut scratch).unwrap();
+            assert_eq!(decoded, chunk);
+            let mut bounded = b"other".to_vec();
+            codec.decode_bounded(&encoded[6..], &mut bounded, chunk.len(), &mut scratch).unwrap();
+            assert_eq!(bounded, chunk);
+        }
+        let mut bounded = Vec::new();
+        let refused = codec.decode_bounded(&[0; 10], &mut bounded, 9, &mut scratch);
+        assert!(matches!(refused, Err(CodecFault::DecodedLength { expected: 9, .. })), "{refused:?}");
+        assert_eq!(codec.guest_bound(5, &mut scratch).unwrap(), None);
+    }
+
+    #[test]
+    fn arrays_have_one_length() {
+        let setup = Setup {
+            kind: Kind::ArrayArray,
+            decoded: array("<u2", &[2, 3]),
+            encoded: array("<f4", &[3]),
+            ..setup()
+        };
+        let codec = codec(&guest(COPY), setup).unwrap();
+        assert_eq!(codec.encoded_len(12), Some(12));
+        assert_eq!(codec.encoded_bound(12), 12);
+        let mut scratch = Scratch::default();
+        codec.decode_into(&[1; 12], &mut [0; 12], &mut scratch).unwrap();
+        assert!(codec.decode_into(&[1; 11], &mut [0; 12], &mut scratch).is_err());
+        assert!(codec.decode_into(&[1; 12], &mut [0; 10], &mut scratch).is_err());
+        assert!(codec.encode(&[1; 10], &mut Vec::new(), &mut scratch).is_err());
+        for (kind, shape) in [(Kind::ArrayBytes, vec![u64::MAX, 2]), (Kind::ArrayArray, vec![1 << 62, 8])] {
+            let setup = Setup { kind, decoded: array("<u2", &shape), ..super::tests::setup() };
+            assert!(self::codec(&guest(COPY), setup).is_err());
+        }
+    }
+
+    #[test]
+    fn faults_name_the_module() {
+        let module = decoder("(unreachable)");
+        let codec = codec(&module, setup()).unwrap();
+        let fault = codec.decode_into(&[1], &mut [0], &mut Scratch::default()).unwrap_err();
+        let text = fault.to_string();
+        let digest = crate::wasm::Digest::of(&module).to_string();
+        assert!(text.contains(&digest) && text.contains("unreachable"), "{text}");
+        let silent = super::tests::codec(&decoder("(i64.const 2)"), setup()).unwrap();
+        let fault = silent.decode_into(&[1], &mut [0; 3], &mut Scratch::default()).unwrap_err();
+        assert!(matches!(fault, CodecFault::DecodedLength { expected: 3, actual: 2 }), "{fault:?}");
+    }
+}
