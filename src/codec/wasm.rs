@@ -17,29 +17,33 @@ pub struct WasmCodec {
     encoded_len: Option<usize>,
 }
 
-/// Length of an array in bytes.
-fn len_bytes(array: &ArrayDescription) -> Result<usize, WasmError> {
+/// Length of an array in bytes, where it is known.
+fn len_bytes(array: &ArrayDescription) -> Result<Option<usize>, WasmError> {
+    if array.is_any_bytes() {
+        return Ok(None);
+    }
     let too_large = || WasmError::Invalid(format!("an array of shape {:?} is too large", array.shape));
     let data_type =
         DataType::parse(&array.data_type).map_err(|error| WasmError::Invalid(error.to_string()))?;
-    array.shape.iter().try_fold(data_type.item_size, |product, &len| {
+    let product = array.shape.iter().try_fold(data_type.item_size, |product, &len| {
         usize::try_from(len).ok().and_then(|len| product.checked_mul(len)).ok_or_else(too_large)
-    })
+    });
+    product.map(Some)
 }
 
 impl WasmCodec {
-    /// A codec of that name.
+    /// A codec of that name. `fixed_len` is the length of every encoding in bytes, where that is known.
     ///
     /// # Errors
     /// Arrays that cannot be.
-    pub fn new(name: String, recipe: Recipe) -> Result<Self, WasmError> {
+    pub fn new(name: String, recipe: Recipe, fixed_len: Option<usize>) -> Result<Self, WasmError> {
         let setup = recipe.setup();
         let (decoded_len, encoded_len) = match setup.kind {
             Kind::BytesBytes => (None, None),
-            Kind::ArrayBytes => (Some(len_bytes(&setup.decoded)?), None),
-            Kind::ArrayArray => (Some(len_bytes(&setup.decoded)?), Some(len_bytes(&setup.encoded)?)),
+            Kind::ArrayBytes => (len_bytes(&setup.decoded)?, None),
+            Kind::ArrayArray => (len_bytes(&setup.decoded)?, len_bytes(&setup.encoded)?),
         };
-        Ok(Self { name, recipe, decoded_len, encoded_len })
+        Ok(Self { name, recipe, decoded_len, encoded_len: fixed_len.or(encoded_len) })
     }
 
     /// The interface through which the guest is called.
@@ -226,7 +230,7 @@ mod tests {
 
     fn codec(module: &[u8], setup: Setup) -> Result<WasmCodec, WasmError> {
         let limits = Limits { memory_bytes: 64 << 20, ..small_limits() };
-        WasmCodec::new("acme".to_owned(), Recipe::new(store(module), None, setup, limits, false)?)
+        WasmCodec::new("acme".to_owned(), Recipe::new(store(module), None, setup, limits, false)?, None)
     }
 
     fn array(data_type: &str, shape: &[u64]) -> ArrayDescription {

@@ -79,8 +79,8 @@ pub(crate) fn setup() -> Setup {
     Setup {
         kind: Kind::BytesBytes,
         parameters: Map::new(),
-        decoded: ArrayDescription::default(),
-        encoded: ArrayDescription::default(),
+        decoded: ArrayDescription::any_bytes(),
+        encoded: ArrayDescription::any_bytes(),
         fill_value: None,
     }
 }
