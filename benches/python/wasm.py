@@ -43,7 +43,7 @@ from wazarr import _native
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import numpy.typing as npt
 
@@ -65,7 +65,7 @@ class Case:
     """One line of the table: who reads, what must come out, what is aimed at."""
 
     name: str
-    contenders: dict[str, Callable[[], Any]]
+    contenders: Mapping[str, Callable[[], Any]]
     """By name; that of the first is what the others are compared with."""
     expected: npt.NDArray[Any] | None
     goal: float | None = None
@@ -336,7 +336,7 @@ def numcodecs_wasm_cases(folder: Path) -> list[Case]:
                 name, shape=values.shape, chunks=values.shape, dtype="<f4", compressors=codec, fill_value=0
             )
             array[...] = values
-            expected = array[...]
+            expected = np.asarray(array[...])
         path = folder / "numcodecs-wasm" / name
         contenders = {
             "numcodecs-wasm": partial(read, path, pipeline=REFERENCE),

@@ -9,6 +9,7 @@ import hashlib
 import json
 import sys
 
+import numpy as np
 import zarr
 
 import wazarr
@@ -17,7 +18,7 @@ if __name__ == "__main__":
     wazarr.enable()
     array = zarr.open_group(sys.argv[1], mode="r")["B04"]
     assert isinstance(array, zarr.Array)
-    values = array[...]
+    values = np.asarray(array[...])
     codecs = [f"{used.codec or used.name} ({', '.join(used.places)})" for used in wazarr.codecs_used(array)]
     answer = {
         "sha256": hashlib.sha256(values.astype("<u2").tobytes()).hexdigest(),

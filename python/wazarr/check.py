@@ -81,7 +81,7 @@ class Conditions:
 
     kind: Kind = "bytes-bytes"
     parameters: dict[str, Any] = field(default_factory=dict)
-    decoded: Layout = Layout()
+    decoded: Layout = field(default_factory=Layout)
     encoded: Layout | None = None
     interface: str | None = None
     samples: Sequence[bytes] = ()
@@ -378,7 +378,7 @@ class Trial:
             for bound, pair in bounds:
                 if bound is not None and len(pair.encoded) > bound:
                     raise _Failed(
-                        f"{len(pair.decoded)} bytes became {len(pair.encoded)}, and encoded_bound says {bound}"
+                        f"{len(pair.decoded)} bytes became {len(pair.encoded)}: encoded_bound says {bound}"
                     )
             seen.append("no bound is told" if bounds[0][0] is None else "encodings are within their bound")
         if self.facts["has_decode"]:
@@ -408,9 +408,7 @@ class Trial:
         if _native.wasm_counters()["traps"] != before:
             raise _Failed("an instance was dropped on the way")
         limits = config.wasm_limits()
-        return (
-            f"within {limits['memory_bytes'] >> 20} MiB and {limits['timeout_s']:g} s a call, metered and not"
-        )
+        return f"within {int(limits['memory_bytes']) >> 20} MiB and {limits['timeout_s']:g} s a call, metered and not"
 
 
 def _first_difference(left: bytes, right: bytes) -> int:

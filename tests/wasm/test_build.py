@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import shutil
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def test_the_suffix_tells_the_language(tmp_path: Path) -> None:
 def test_a_missing_compiler_is_an_advice(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(build.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", str(tmp_path))
     for path in (source, tmp_path / "codec.rs"):
         with pytest.raises(BuildError, match="hint: "):
