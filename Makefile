@@ -103,6 +103,8 @@ dev: $(INSTALLED)  ## Make both environments and install the native build into t
 .PHONY: demo
 demo: $(MAIN_VENV)/.installed  ## Read and write a real satellite image the ways people do, checked and timed
 	@$(MAIN_VENV)/bin/python examples/demo.py $(DEMO_ARGS)
+	@echo
+	@$(MAIN_VENV)/bin/python examples/sentinel2/demo.py $(DEMO_ARGS)
 
 .PHONY: bench
 bench: $(MAIN_VENV)/.installed $(MAIN_VENV)/.bench  ## Time us against the other pipelines, interleaved

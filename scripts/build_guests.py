@@ -121,11 +121,11 @@ class Plan:
         return digest.hexdigest()
 
 
-def plan(name: str, source: Path, *, is_native: bool) -> Plan:
+def plan(name: str, source: Path, *, is_native: bool, flags: tuple[str, ...] = ()) -> Plan:
     """Look up what a guest is made of."""
     library = LIBRARIES.get(name)
     if library is None:
-        return Plan(source, (), (), is_native)
+        return Plan(source, (), flags, is_native)
     folder = packages().get(library.crate)
     if folder is None:
         raise UnavailableError(f"the crate {library.crate} is not among the dependencies")
@@ -137,7 +137,9 @@ def plan(name: str, source: Path, *, is_native: bool) -> Plan:
     )
 
 
-def build_guest(name: str, *, is_native: bool = False) -> Path:
+def build_guest(
+    name: str, *, is_native: bool = False, variant: str = "", flags: tuple[str, ...] = ()
+) -> Path:
     """Build one guest where that is needed.
 
     Parameters
@@ -146,6 +148,10 @@ def build_guest(name: str, *, is_native: bool = False) -> Path:
         As `sources` has it.
     is_native : bool
         A shared library of this machine instead of a Wasm module.
+    variant : str
+        Part of the file's name, for one that is compiled with other flags.
+    flags : tuple of str
+        For the compiler, besides what the guest needs.
 
     Returns
     -------
@@ -159,8 +165,9 @@ def build_guest(name: str, *, is_native: bool = False) -> Path:
     wazarr.build.BuildError
         It does not compile.
     """
-    wanted = plan(name, sources()[name], is_native=is_native)
-    output = OUTPUT / (f"native/{name}.so" if is_native else f"{name}.wasm")
+    wanted = plan(name, sources()[name], is_native=is_native, flags=flags)
+    stem = f"{name}.{variant}" if variant else name
+    output = OUTPUT / (f"native/{stem}.so" if is_native else f"{stem}.wasm")
     key = wanted.key()
     stamp = output.with_suffix(output.suffix + ".key")
     if output.exists() and stamp.exists() and stamp.read_text() == key:

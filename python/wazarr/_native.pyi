@@ -199,9 +199,7 @@ def wasm_survey(module: bytes, *, module_limit_bytes: int) -> str:
         One that is over the limit, or more involved than a codec has to be.
     """
 
-def wasm_put(
-    module: bytes, digest: str | None, *, cache_dir: str | None, module_limit_bytes: int
-) -> str:
+def wasm_put(module: bytes, digest: str | None, *, cache_dir: str | None, module_limit_bytes: int) -> str:
     """Verify a module and keep it in memory and on disk.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Conformance of a codec module: does it do what hosts and readers rely on?
+"""Conformance of a codec module: whether it does what hosts and readers rely on.
 
 ``wazarr codec check`` prints what this finds. A module is run as the engine runs it, with limits, on samples
 made for the data type and shape that it is to be used with, or on the caller's own.
@@ -29,6 +29,8 @@ MOST_BYTES: Final = 1 << 30
 
 _LENGTHS: Final = (0, 1, 2, 3, 7, 16, 17, 255, 256, 4096, 65537)
 """Of samples for a codec of bytes, where no shape is given."""
+
+_HINT_FRESH: Final = 'hint: "fresh_instance": true in the metadata gives it a new instance for each chunk'
 
 Outcome = Literal["ok", "failed", "skipped"]
 
@@ -79,7 +81,7 @@ class Conditions:
 
     kind: Kind = "bytes-bytes"
     parameters: dict[str, Any] = field(default_factory=dict)
-    decoded: Layout = Layout()  # noqa: RUF009 - frozen
+    decoded: Layout = field(default_factory=Layout)
     encoded: Layout | None = None
     interface: str | None = None
     samples: Sequence[bytes] = ()
@@ -102,7 +104,7 @@ def check_module(module: bytes, conditions: Conditions | None = None) -> list[Fi
     list of Finding
         Ends at the first failure that leaves nothing else to try.
     """
-    return list(_Trial(module, conditions or Conditions()).run())
+    return list(Trial(module, conditions or Conditions()).run())
 
 
 class _Failed(Exception):
@@ -121,7 +123,9 @@ class _Pair:
     encoded: bytes
 
 
-class _Trial:
+class Trial:
+    """One module under its conditions; `wazarr.measure` prepares its samples with it too."""
+
     def __init__(self, module: bytes, conditions: Conditions) -> None:
         self.module = module
         self.conditions = conditions
@@ -281,8 +285,9 @@ class _Trial:
             if back == pair.decoded:
                 continue
             if not self.conditions.is_lossy:
+                first = _first_difference(back, pair.decoded)
                 raise _Failed(
-                    f"{len(pair.decoded)} bytes come back changed, from byte {_first_difference(back, pair.decoded)}\n"
+                    f"{len(pair.decoded)} bytes come back changed, from byte {first}\n"
                     "hint: --lossy, if that is what the codec is for"
                 )
             if self.decode(codec, codec.encode(back), len(back)) != back:
@@ -316,14 +321,14 @@ class _Trial:
                 if self.facts["has_encode"] and codec.encode(pair.decoded) != pair.encoded:
                     raise _Failed(
                         f"the same {len(pair.decoded)} bytes are encoded otherwise after other calls\n"
-                        'hint: "fresh_instance": true in the metadata gives it a new instance for each chunk'
+                        + _HINT_FRESH
                     )
                 if self.facts["has_decode"]:
                     self.swallow(codec, pair.encoded[: len(pair.encoded) // 2])
                     if self.decode(codec, pair.encoded, len(pair.decoded)) != expected[pair.encoded]:
                         raise _Failed(
                             f"the same {len(pair.encoded)} bytes are decoded otherwise after other calls\n"
-                            'hint: "fresh_instance": true in the metadata gives it a new instance for each chunk'
+                            + _HINT_FRESH
                         )
         return "other calls before, failed ones too, change nothing"
 
@@ -373,7 +378,7 @@ class _Trial:
             for bound, pair in bounds:
                 if bound is not None and len(pair.encoded) > bound:
                     raise _Failed(
-                        f"{len(pair.decoded)} bytes became {len(pair.encoded)}, and encoded_bound says at most {bound}"
+                        f"{len(pair.decoded)} bytes became {len(pair.encoded)}: encoded_bound says {bound}"
                     )
             seen.append("no bound is told" if bounds[0][0] is None else "encodings are within their bound")
         if self.facts["has_decode"]:
@@ -403,9 +408,8 @@ class _Trial:
         if _native.wasm_counters()["traps"] != before:
             raise _Failed("an instance was dropped on the way")
         limits = config.wasm_limits()
-        return (
-            f"within {limits['memory_bytes'] >> 20} MiB and {limits['timeout_s']:g} s a call, metered and not"
-        )
+        mebibytes = int(limits["memory_bytes"]) >> 20
+        return f"within {mebibytes} MiB and {limits['timeout_s']:g} s a call, metered and not"
 
 
 def _first_difference(left: bytes, right: bytes) -> int:

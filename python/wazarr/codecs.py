@@ -57,7 +57,7 @@ for _module, _name in (("checksum32", "CRC32C"), ("pcodec", "PCodec"), ("bitroun
     _NUMCODECS[_cls] = _cls.codec_id
 
 for _id, _entry in numcodecs.registry.entries.items():
-    if str(_entry.value).startswith("numcodecs_wasm_"):  # type: ignore[attr-defined]
+    if str(_entry.value).startswith("numcodecs_wasm_"):
         # The class of an installed numcodecs-wasm package compiles for seconds when it is loaded, which
         # numcodecs does where metadata name the codec: ours reads and writes the same, and loads nothing.
         _value = f"wazarr.wasm.numcodecs:{_id.replace('-', '_').replace('.', '_')}"
@@ -293,9 +293,12 @@ def _add_v3(build: _Build, codecs: Iterable[Any], spec: ArraySpec) -> None:
 
 def _following(build: _Build, codec: Any, spec: ArraySpec) -> ArraySpec:
     """Return the spec of what a codec makes of a chunk."""
-    ours = None if build.wasm is None else build.wasm.own(codec)
-    if hasattr(ours, "wasm_resolve") and (description := build.wasm.at_hand(ours)) is not None:  # type: ignore[union-attr]
-        return ours.wasm_resolve(description, spec)  # type: ignore[no-any-return]
+    if build.wasm is not None:
+        ours = build.wasm.own(codec)
+        # What only the module knows it is asked for, also where a store had to tell which module.
+        if hasattr(ours, "wasm_resolve") and (description := build.wasm.at_hand(ours)) is not None:
+            following: ArraySpec = ours.wasm_resolve(description, spec)
+            return following
     return codec.resolve_metadata(spec)  # type: ignore[no-any-return]
 
 

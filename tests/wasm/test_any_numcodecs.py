@@ -134,7 +134,8 @@ def test_reads_with_modules_that_travel_with_the_data(
 ) -> None:
     """Written where the packages are, embedded, and read by a program that has none of it."""
     _, content, expected = recorded(name)
-    group = zarr.open_group(LocalStore(tmp_path / "data"), mode="w", zarr_format=CASES[name].zarr_format)
+    zarr_format: Any = CASES[name].zarr_format
+    group = zarr.open_group(LocalStore(tmp_path / "data"), mode="w", zarr_format=zarr_format)
     for key, value in content.items():
         (tmp_path / "data" / "deep" / "array" / key).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "data" / "deep" / "array" / key).write_bytes(value.to_bytes())

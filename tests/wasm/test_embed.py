@@ -18,7 +18,7 @@ from scripts.build_guests import build_guest
 from tests.pipelines import ORACLE_PATH, pipeline
 from tests.wasm.foreign import FOLDER, needs_packages, run_program
 from wazarr.errors import StoreError, WasmModuleNotFoundError
-from wazarr.wasm import modules
+from wazarr.wasm.modules import digest_of
 from wazarr.wasm.any_numcodecs import AnyArrayBytesCodec
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def test_module_from_where_metadata_say_it_is(guest: Path, tmp_path: Path) -> No
 
 
 def test_codecs_inside_shards(guest: Path) -> None:
-    inner = [BytesCodec(), wazarr.WasmCodec(guest, codec="identity", embed="never")]
+    inner: list[Any] = [BytesCodec(), wazarr.WasmCodec(guest, codec="identity", embed="never")]
     serializer = ShardingCodec(chunk_shape=(2, 4), codecs=inner)
     array = create(MemoryStore(), guest, serializer=serializer, compressors=None)
     assert [codec.name for codec in wazarr.embed_codecs(array)] == ["sharding_indexed/wazarr.wasm"]
@@ -274,7 +274,7 @@ def test_lists_every_codec(guest: Path) -> None:
     ]
     inline, in_hierarchy = [codec for codec in wazarr.codecs_used(root) if codec.module]
     assert inline.places == ("inline", "cache")
-    assert inline.module == in_hierarchy.module == modules.digest_of(guest.read_bytes())
+    assert inline.module == in_hierarchy.module == digest_of(guest.read_bytes())
     assert in_hierarchy.places[0].startswith("hierarchy: two/wasm_codecs/")
     assert all(codec.is_self_contained for codec in wazarr.codecs_used(root))
 
@@ -296,7 +296,7 @@ def test_fetched_modules_serve_zarrs_own_pipelines(guest: Path, tmp_path: Path) 
     with pytest.raises(AssertionError, match="fetch_codecs"):
         run_program(read, tmp_path / "cache", tmp_path / "data", "array")
     answer = run_program(fetch, tmp_path / "cache", tmp_path / "data")
-    assert answer == modules.digest_of(guest.read_bytes())
+    assert answer == digest_of(guest.read_bytes())
     run_program(read, tmp_path / "cache", tmp_path / "data", "array")
 
 
@@ -343,7 +343,7 @@ def test_another_module_under_the_same_name(monkeypatch: pytest.MonkeyPatch) -> 
     root = zarr.create_group(store)
     monkeypatch.syspath_prepend(str(FOLDER))
     named(root)
-    entry = {"module": "sha256:" + "0" * 64, "kind": "array-bytes", "parameters": {}}
+    entry: Any = {"module": "sha256:" + "0" * 64, "kind": "array-bytes", "parameters": {}}
     root.create_group("wasm_codecs").attrs["wazarr"] = {"codecs": {"zstd.rs": entry}}
     before = dict(store._store_dict)
     with pytest.raises(StoreError, match=r"zstd\.rs.*sha256:0000"):

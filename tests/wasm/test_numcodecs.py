@@ -151,7 +151,8 @@ def test_filters_before_a_compressor_of_numcodecs() -> None:
             compressors=numcodecs.Zlib(level=1),
         )
         array[...] = VALUES
-        np.testing.assert_allclose(zarr.open_array(array.store, mode="r")[...], VALUES, atol=8 / 2**12)
+        read: Any = zarr.open_array(array.store, mode="r")[...]
+        np.testing.assert_allclose(read, VALUES, atol=8 / 2**12)
 
 
 def test_two_modules_of_one_name_serve_no_pipeline_without_a_store() -> None:

@@ -77,7 +77,7 @@ def test_knows_every_published_id() -> None:
 
 
 def test_owner_of_classes_that_are_none_of_theirs() -> None:
-    class Zlib(numcodecs.Zlib):
+    class Zlib(numcodecs.Zlib):  # type: ignore[misc] # numcodecs has no types
         __module__ = "numcodecs_wasm_zlib"
         codec_id = "zlib.rs"
 

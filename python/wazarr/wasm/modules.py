@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wazarr.wasm.description import Description
 
-__all__ = ["get_bytes", "has", "load", "locate", "put", "survey"]
+__all__ = ["digest_of", "get_bytes", "has", "load", "locate", "put", "survey"]
 
 
 def put(module: bytes, digest: str | None = None) -> str:

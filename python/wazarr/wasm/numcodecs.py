@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["NumcodecsWasmCodec", "adopt", "class_of"]
 
 
-class NumcodecsWasmCodec(Named, numcodecs.abc.Codec):
+class NumcodecsWasmCodec(Named, numcodecs.abc.Codec):  # type: ignore[misc] # numcodecs has no types
     """A codec of Zarr v2 that is a module, under its numcodecs id.
 
     Parameters
@@ -42,7 +42,7 @@ class NumcodecsWasmCodec(Named, numcodecs.abc.Codec):
         The codec's own parameters.
     """
 
-    codec_id: ClassVar[str]
+    codec_id: str
     kind = "bytes-bytes"
 
     def __init__(self, **configuration: Any) -> None:

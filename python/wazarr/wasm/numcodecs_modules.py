@@ -86,10 +86,11 @@ def describe_module(codec_id: str, kind: Kind, configuration: Mapping[str, Any])
             digest = modules.put(package.read()[1])
         # Installed by the user, as any code of theirs: it runs without a time limit.
         engine.trust(digest)
-    elif len(known := _learnt.get(codec_id, ())) == 1:
-        (digest,) = known
     else:
-        return None
+        known = _learnt.get(codec_id, set())
+        if len(known) != 1:
+            return None
+        digest = next(iter(known))
     return Description(codec=codec_id, kind=kind, module=digest, parameters=parameters_of(configuration))
 
 
