@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
@@ -28,6 +27,7 @@ from wazarr.wasm.engine import Layout
 from wazarr.wasm.given import Embed
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
 
     from zarr.abc.store import Store
