@@ -267,9 +267,12 @@ def make_codec_error(
     return error
 
 
-def make_module_error(*, message: str, kind: str) -> CodecError:
+def make_module_error(*, message: str, kind: str, module: str | None = None) -> CodecError:
     """Make the exception for a WebAssembly module that cannot be used; called from the native module."""
-    return _CODEC_CLASSES.get(kind, CodecError)(message)
+    error = _CODEC_CLASSES.get(kind, CodecError)(message)
+    if module is not None:
+        error.__dict__["module"] = module
+    return error
 
 
 def make_store_error(*, message: str, errno: int, chunk_key: str, location: str) -> StoreError:

@@ -24,6 +24,8 @@ pub mod instances;
 pub mod limits;
 pub mod module;
 pub mod survey;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod wasi;
 
 pub use abi::{ArrayDescription, Guest, Interface, Kind, Room, Setup};

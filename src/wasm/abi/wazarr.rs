@@ -366,3 +366,7 @@ impl Guest for WazarrGuest {
         self.session.memory_bytes()
     }
 }
+
+#[cfg(test)]
+#[path = "wazarr_tests.rs"]
+mod tests;

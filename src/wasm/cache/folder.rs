@@ -184,7 +184,7 @@ impl Folder {
     }
 
     /// Removes the files that were not used for longest until no more than `limit_bytes` are left.
-    fn shrink(&self, limit_bytes: u64) {
+    pub(super) fn shrink(&self, limit_bytes: u64) {
         let Ok(entries) = fs::read_dir(&self.path) else { return };
         let now = SystemTime::now();
         let mut sum = 0;
