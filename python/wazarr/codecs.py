@@ -9,6 +9,7 @@ for each distinct chunk spec.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint
@@ -139,6 +140,8 @@ class _Build:
     fallbacks: list[str] = field(default_factory=list)
     wasm: Steps | None = None
     lacks_module: bool = False
+    len_bytes: int | None = None
+    """Length of what the next codec sees, where it is fixed; kept only where `wasm` is there."""
 
     def native(
         self, name: str, configuration: dict[str, Any], *, label: str | None = None, reason: str | None = None
@@ -276,12 +279,16 @@ def _dtype_str(dtype: np.dtype[Any]) -> str:
 
 
 def _add_v3(build: _Build, codecs: Iterable[Any], spec: ArraySpec) -> None:
+    if build.wasm is not None and build.dtype != "|O":
+        build.len_bytes = math.prod(build.shape) * np.dtype(build.dtype).itemsize
     for codec in codecs:
         following = _following(build, codec, spec)
         try:
             _add_native_v3(build, codec, spec)
         except UnsupportedError as unsupported:
             _add_python_v3(build, codec, spec, following, unsupported.reason)
+        if build.len_bytes is not None:
+            build.len_bytes = _encoded_len(codec, build.len_bytes, spec)
         spec = following
         if isinstance(codec, ArrayArrayCodec):
             build.shape = tuple(spec.shape)
@@ -300,6 +307,14 @@ def _following(build: _Build, codec: Any, spec: ArraySpec) -> ArraySpec:
             following: ArraySpec = ours.wasm_resolve(description, spec)
             return following
     return codec.resolve_metadata(spec)  # type: ignore[no-any-return]
+
+
+def _encoded_len(codec: Any, decoded_len: int, spec: ArraySpec) -> int | None:
+    """Return the length in bytes of what a codec gives, where it is fixed."""
+    try:
+        return int(codec.compute_encoded_size(decoded_len, spec))
+    except Exception:  # noqa: BLE001 - most codecs refuse; a user's may do so in any way
+        return None
 
 
 def _label(codec: Any) -> str:
@@ -545,7 +560,10 @@ def _add_wasm(
     if description is None or missing is not None:
         build.lacks_module = True
         error = missing or modules.not_described(codec)
-        build.module(label, _absent(label, error, encoded.len_bytes), str(error).partition("\n")[0])
+        encoded_len = encoded.len_bytes
+        if description is not None and encoded_len is None:
+            encoded_len = engine.encoded_length(description, build.len_bytes)
+        build.module(label, _absent(label, error, encoded_len), str(error).partition("\n")[0])
         return
     dtype = np.dtype(build.dtype) if not decoded.is_bytes else np.dtype("u1")
     if dtype.newbyteorder("<") != dtype:
@@ -564,7 +582,7 @@ def _add_wasm(
             refusal = f"; the native codec {native.name!r} cannot stand in: {unsupported.reason}"
         else:
             return
-    bound = engine.bind(description, decoded, encoded, fill_value=fill_value)
+    bound = engine.bind(description, decoded, encoded, fill_value=fill_value, decoded_len=build.len_bytes)
     build.module(label, bound, engine.reason(description) + refusal)
 
 

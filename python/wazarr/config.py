@@ -301,9 +301,9 @@ def wasm_trusted() -> frozenset[str]:
 def wasm_prefers_native() -> bool:
     """Return whether a native codec stands in for a module that is known to do the same."""
     value = get("wazarr.wasm.prefer")
-    if value not in {"native", "wasm"}:
+    if value not in ("native", "wasm"):  # a tuple: the value may be anything
         _ignoring("wazarr.wasm.prefer", value, 'neither "native" nor "wasm"')
-    return value != "wasm"
+    return bool(value != "wasm")
 
 
 def wasm_native() -> Mapping[str, Any]:

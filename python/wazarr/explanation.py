@@ -287,8 +287,8 @@ def _explain(array: AsyncArray[Any], asked: _Recorder) -> Explanation:
     }
     try:
         require_host_memory(default_buffer_prototype())
-        if pipeline._wasm is not None:
-            sync(pipeline._wasm.prepare_at(store, array.store_path.path))
+        if pipeline.wasm is not None:
+            sync(pipeline.wasm.prepare_at(store, array.store_path.path))
         bound = pipeline.bound(spec)
         touched, in_flight = _survey(pipeline, bound, asked, store, place)
     except UnsupportedError as unsupported:

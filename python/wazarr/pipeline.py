@@ -79,6 +79,12 @@ class CodecPipeline(ZarrCodecPipeline):
         object.__setattr__(self, "_chains", {})
         object.__setattr__(self, "_wasm", _wasm_steps(self, trailing_parts))
 
+    @property
+    def wasm(self) -> Steps | None:
+        """The codecs that are WebAssembly modules, or None if there are none."""
+        steps: Steps | None = self._wasm  # type: ignore[attr-defined]
+        return steps
+
     # --- construction, identity ------------------------------------------------------------------------
 
     @classmethod
@@ -123,11 +129,11 @@ class CodecPipeline(ZarrCodecPipeline):
         pipeline = create_codec_pipeline(array_metadata)
         if type(pipeline) is not cls:
             raise NotImplementedError
-        if pipeline._wasm is not None:
+        if pipeline.wasm is not None:
             from wazarr.wasm.steps import trailing_parts
 
             pipeline._begin(trailing_parts(array_metadata))
-            pipeline._wasm.remember(store)
+            pipeline.wasm.remember(store)
         return pipeline
 
     def evolve_from_array_spec(self, array_spec: ArraySpec) -> Self:
@@ -161,7 +167,7 @@ class CodecPipeline(ZarrCodecPipeline):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the codecs alone: chains are bound again in the process that unpickles."""
         state = {name: value for name, value in self.__dict__.items() if name not in {"_chains", "_wasm"}}
-        wasm: Steps | None = self._wasm  # type: ignore[attr-defined]
+        wasm = self.wasm
         return state if wasm is None else {**state, "_trailing": wasm.trailing}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -306,7 +312,7 @@ class CodecPipeline(ZarrCodecPipeline):
         if not batch:
             return ()
         store, place = await _open_store(batch)
-        wasm: Steps | None = self._wasm  # type: ignore[attr-defined]
+        wasm = self.wasm
         if wasm is not None:
             await wasm.prepare(batch, is_write=False)
         try:
@@ -348,7 +354,7 @@ class CodecPipeline(ZarrCodecPipeline):
         store, place = await _open_store(batch, is_write=True)
         if place is not None:
             store._check_writable()
-        wasm: Steps | None = self._wasm  # type: ignore[attr-defined]
+        wasm = self.wasm
         if wasm is not None:
             await wasm.prepare(batch, is_write=True)
         try:
@@ -381,7 +387,7 @@ class CodecPipeline(ZarrCodecPipeline):
             The chain cannot run here as a whole.
         """
         chains: dict[Any, BoundChain] = self._chains  # type: ignore[attr-defined]
-        wasm: Steps | None = self._wasm  # type: ignore[attr-defined]
+        wasm = self.wasm
         # The identities of data type and fill value stand for them: both live as long as the metadata,
         # and the cached chain keeps them alive.
         key = (

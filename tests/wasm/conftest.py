@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path) -> Iterator[Path]:
-    """Keep modules of this test apart from the user's and from other tests'; memory is shared all the same."""
+    """Keep modules apart from the user's and from other tests'; what is in memory is shared."""
     folder = tmp_path / "module-cache"
     with zarr.config.set({"wazarr.wasm.cache_dir": str(folder), "wazarr.wasm.allow": []}):
         yield folder

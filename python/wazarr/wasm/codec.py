@@ -1,33 +1,33 @@
 """The codec ``wazarr.wasm`` as zarr-python and numcodecs see it.
 
-`WasmCodec` makes one; behind it is a class for every kind. An object of these classes is a codec of Zarr v3
-and of Zarr v2 (numcodecs) at once, so that one spelling serves arrays of either format. Under
-`wazarr.CodecPipeline` the methods that encode and decode here are not called: the engine runs the module
-itself (`wazarr.codecs`). They are for zarr-python's own pipelines.
+`WasmCodec` makes one; behind it is a class for every kind in Zarr v3, and one for Zarr v2, where numcodecs'
+interface knows no kinds. (One class cannot be both: zarr writes whatever is its own codec as v3 metadata.)
+Under `wazarr.CodecPipeline` the methods that encode and decode here are not called: the engine runs the
+module itself (`wazarr.codecs`). They are for zarr-python's own pipelines.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import os
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, get_args
 
+import numcodecs.abc
 import numpy as np
 from zarr.abc.codec import ArrayArrayCodec, ArrayBytesCodec, BytesBytesCodec
-from zarr.registry import get_pipeline_class
 
 from wazarr import config
-from wazarr.errors import CodecError, InvalidInputError, WasmModuleNotFoundError
-from wazarr.wasm import engine, modules, sources
-from wazarr.wasm.description import DIGEST, HIERARCHY, NAME, Description, Kind
+from wazarr.errors import CodecError, InvalidInputError
+from wazarr.wasm import engine, given, modules
+from wazarr.wasm.description import NAME, Description, Kind
 from wazarr.wasm.engine import Layout
+from wazarr.wasm.given import Embed
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterator, Mapping
 
     from zarr.abc.store import Store
@@ -36,9 +36,14 @@ if TYPE_CHECKING:
 
     from wazarr import _native
 
-__all__ = ["ArrayArrayWasmCodec", "ArrayBytesWasmCodec", "BytesBytesWasmCodec", "Embed", "WasmCodec"]
-
-Embed = Literal["auto", "hierarchy", "inline", "never"]
+__all__ = [
+    "ArrayArrayWasmCodec",
+    "ArrayBytesWasmCodec",
+    "BytesBytesWasmCodec",
+    "Embed",
+    "NumcodecsWasmCodec",
+    "WasmCodec",
+]
 
 _CODECS_KEPT: Final = 32
 
@@ -85,6 +90,8 @@ class WasmCodec:
         Whether every chunk needs an instance of its own: for a module that keeps state.
     interface : str, optional
         How to call the module, where its bytes leave that open.
+    zarr_format : {3, 2}, optional
+        Format of the arrays that it is for: zarr takes other objects for one than for the other.
 
     Raises
     ------
@@ -101,7 +108,6 @@ class WasmCodec:
     >>> zarr.create_array(store, name="b02", shape=…, compressors=[predictor])  # doctest: +SKIP
     """
 
-    codec_id: ClassVar[str] = NAME
     wasm_label: ClassVar[str] = NAME
     wasm_origins: list[Store]
     """Stores that this object was met in, where its module may be."""
@@ -122,11 +128,12 @@ class WasmCodec:
         encoded: Mapping[str, Any] | None = None,
         fresh_instance: bool = False,
         interface: str | None = None,
+        zarr_format: Literal[2, 3] = 3,
     ) -> Self:
-        """Make a codec of the class for its kind."""
+        """Make a codec of the class for its format and kind."""
         if embed not in get_args(Embed):
             raise InvalidInputError(f"embed is {embed!r}, not one of {', '.join(get_args(Embed))}")
-        content, address, name = _given(module)
+        content, address, name = given.given(module)
         facts = modules.survey(content)
         digest = modules.put(content)
         signature = facts.get("signature") or {}
@@ -135,23 +142,30 @@ class WasmCodec:
             kind=kind or facts.get("kind") or "bytes-bytes",
             module=digest,
             sources=() if address is None else (address,),
-            parameters=_as_json(parameters or {}, "parameters"),
+            parameters=given.as_json(parameters or {}, "parameters"),
             fresh_instance=fresh_instance,
             interface=interface,
-            encoded=None if encoded is None else _as_json(encoded, "encoded"),
+            encoded=None if encoded is None else given.as_json(encoded, "encoded"),
         )
-        return cls._make(description, embed=embed, module=content)
+        return cls._make(description, zarr_format, embed=embed, module=content)
 
     def __init__(self, *_: Any, **__: Any) -> None:
         """Do nothing: `__new__` has done it."""
 
     @classmethod
     def _make(
-        cls, description: Description, *, embed: Embed | None = None, module: bytes | None = None
+        cls,
+        description: Description,
+        zarr_format: int,
+        *,
+        embed: Embed | None = None,
+        module: bytes | None = None,
     ) -> Self:
-        made: Self = object.__new__(_CLASSES[description.kind])  # type: ignore[arg-type]
+        made: Any = object.__new__(NumcodecsWasmCodec if zarr_format == 2 else _CLASSES[description.kind])
         made._set(_description=description, _embed=embed, _module=module, _bound={}, wasm_origins=[])
-        return made
+        has_fixed_size = description.kind == "array-array" or "overhead_bytes" in (description.encoded or {})
+        made._set(is_fixed_size=has_fixed_size)
+        return made  # type: ignore[no-any-return]
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
@@ -164,31 +178,18 @@ class WasmCodec:
     def wasm_description(self) -> Description:
         """What metadata say of it; where the module is to be is decided when they are first asked for."""
         if self._embed is not None:
-            places = _placed(self._embed, self._module or b"", self._description.sources)
+            places = given.placed(self._embed, self._module or b"", self._description.sources)
             self._set(_description=self._description.with_sources(*places), _embed=None)
         return self._description
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Make one from an entry of Zarr v3 metadata; its module is not looked for before it is needed."""
-        return cls._make(Description.from_json(data.get("configuration") or {}))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the entry of Zarr v3 metadata."""
-        return {"name": NAME, "configuration": self.wasm_description.to_json()}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """Make one from Zarr v2 metadata, as numcodecs hands them over."""
-        return cls._make(Description.from_json({key: config[key] for key in config if key != "id"}))
-
-    def get_config(self) -> dict[str, Any]:
-        """Return what Zarr v2 metadata say of it."""
-        return {"id": NAME, **self.wasm_description.to_json()}
+        return cls._make(Description.from_json(data.get("configuration") or {}), 3)
 
     def __eq__(self, other: object) -> bool:
         """Compare what metadata say."""
-        return type(other) is type(self) and other.wasm_description == self.wasm_description  # type: ignore[attr-defined]
+        return type(other) is type(self) and other.wasm_description == self.wasm_description
 
     def __hash__(self) -> int:
         return hash(self.wasm_description)
@@ -204,16 +205,43 @@ class WasmCodec:
         if module is None and len(self.wasm_origins) > 1:
             # Being copied from one store to another, and in the second there is no module yet.
             module = modules.get_bytes(description.module)
-        return _restore, (description.to_json(), None if description.is_inline else module)
+        zarr_format = 2 if isinstance(self, NumcodecsWasmCodec) else 3
+        return _restore, (description.to_json(), zarr_format, None if description.is_inline else module)
 
-    # --- zarr's interface ------------------------------------------------------------------------------
+    # --- running ---------------------------------------------------------------------------------------
 
-    @property
-    def is_fixed_size(self) -> bool:
-        """Whether the length of what comes out follows from that of what goes in."""
-        return self._description.kind == "array-array" or "overhead_bytes" in (
-            self._description.encoded or {}
-        )
+    def _codec(self, decoded: Layout, encoded: Layout, fill_value: Any) -> _native.Codec:
+        """Return the module bound to a chunk; it is looked for where no store is needed."""
+        description = self.wasm_description
+        key = decoded, encoded, json.dumps(fill_value), engine.settings(description.module)
+        found = self._bound.get(key)
+        if found is None:
+            modules.load(description)
+            found = engine.bind(description, decoded, encoded, fill_value=fill_value)
+            if len(self._bound) >= _CODECS_KEPT:
+                self._bound.clear()
+            self._bound[key] = found
+        return found
+
+    def _require_stored(self) -> None:
+        """Raise where a chunk would be written whose module no reader finds."""
+        description = self.wasm_description
+        if description.is_in_hierarchy and not description.is_inline and not _is_stored.get():
+            raise CodecError(
+                f"the module of codec {description.codec!r} has to be stored beside the array before a chunk "
+                "is, and zarr-python's own pipelines give a codec no store: call wazarr.enable() before "
+                "opening the array, or make the codec with embed='inline'",
+                codec=description.codec,
+                direction="encode",
+            )
+
+
+class _ZarrWasmCodec(WasmCodec):
+    """What the kinds of Zarr v3 have in common."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entry of Zarr v3 metadata."""
+        return {"name": NAME, "configuration": self.wasm_description.to_json()}
 
     def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
         """Return the encoded length in bytes, where it is fixed.
@@ -264,68 +292,8 @@ class WasmCodec:
     def _encode_sync(self, chunk_data: Any, chunk_spec: ArraySpec) -> Any:
         raise NotImplementedError  # pragma: no cover - each kind has its own
 
-    # --- both interfaces: zarr hands over a batch, numcodecs a buffer ----------------------------------
 
-    def decode(self, given: Any, out: Any = None) -> Any:
-        """Decode: a batch of chunks with their specs as zarr does, or one buffer as numcodecs does."""
-        if not _is_buffer(given):
-            return super().decode(given)  # type: ignore[misc]
-        description = self._description
-        encoded = engine.encoded_layout(description, Layout())
-        expected = None if out is None else memoryview(out).nbytes
-        codec = self._codec(Layout(), encoded, None)
-        decoded = codec.decode(_contiguous(given)[0], expected, _decoded_limit(expected))
-        if out is None:
-            return decoded
-        view = memoryview(out).cast("B")
-        if len(view) != len(decoded):
-            raise CodecError(f"codec {description.codec!r} gave {len(decoded)} bytes, not {len(view)}")
-        view[:] = decoded
-        return out
-
-    def encode(self, given: Any) -> Any:
-        """Encode: a batch of chunks with their specs as zarr does, or one buffer as numcodecs does."""
-        if not _is_buffer(given):
-            return super().encode(given)  # type: ignore[misc]
-        self._require_stored()
-        content, layout = _contiguous(given)
-        if self._description.kind == "bytes-bytes":
-            return self._codec(Layout(), Layout(), None).encode(content)
-        encoded = engine.encoded_layout(self._description, layout)
-        answer = self._codec(layout, encoded, None).encode(content)
-        if self._description.kind == "array-array":
-            return np.frombuffer(answer, encoded.data_type).reshape(encoded.shape)
-        return answer
-
-    # --- running ---------------------------------------------------------------------------------------
-
-    def _codec(self, decoded: Layout, encoded: Layout, fill_value: Any) -> _native.Codec:
-        """Return the module bound to a chunk; it is looked for where no store is needed."""
-        description = self.wasm_description
-        key = decoded, encoded, json.dumps(fill_value), engine.settings(description.module)
-        found = self._bound.get(key)
-        if found is None:
-            modules.load(description)
-            found = engine.bind(description, decoded, encoded, fill_value=fill_value)
-            if len(self._bound) >= _CODECS_KEPT:
-                self._bound.clear()
-            self._bound[key] = found
-        return found
-
-    def _require_stored(self) -> None:
-        """Raise where a chunk would be written whose module no reader finds."""
-        description = self.wasm_description
-        if description.is_in_hierarchy and not description.is_inline and not _is_stored.get():
-            raise CodecError(
-                f"the module of codec {description.codec!r} has to be stored beside the array before a chunk "
-                "is, and zarr-python's own pipelines give a codec no store: call wazarr.enable() before "
-                "opening the array, or make the codec with embed='inline'",
-                codec=description.codec,
-                direction="encode",
-            )
-
-
-class BytesBytesWasmCodec(WasmCodec, BytesBytesCodec):
+class BytesBytesWasmCodec(_ZarrWasmCodec, BytesBytesCodec):
     """A module that encodes bytes to bytes."""
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
@@ -339,7 +307,7 @@ class BytesBytesWasmCodec(WasmCodec, BytesBytesCodec):
         return chunk_spec.prototype.buffer.from_bytes(codec.encode(chunk_data.to_bytes()))
 
 
-class ArrayBytesWasmCodec(WasmCodec, ArrayBytesCodec):
+class ArrayBytesWasmCodec(_ZarrWasmCodec, ArrayBytesCodec):
     """A module that encodes arrays to bytes."""
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
@@ -355,7 +323,7 @@ class ArrayBytesWasmCodec(WasmCodec, ArrayBytesCodec):
         return chunk_spec.prototype.buffer.from_bytes(codec.encode(_from_array(chunk_data, decoded)))
 
 
-class ArrayArrayWasmCodec(WasmCodec, ArrayArrayCodec):
+class ArrayArrayWasmCodec(_ZarrWasmCodec, ArrayArrayCodec):
     """A module that encodes arrays to arrays."""
 
     def resolve_metadata(self, chunk_spec: ArraySpec) -> ArraySpec:
@@ -377,77 +345,71 @@ class ArrayArrayWasmCodec(WasmCodec, ArrayArrayCodec):
         return self._codec(decoded, encoded, engine.fill_value_of(spec)), decoded, encoded
 
 
-_CLASSES: Final[dict[str, type[WasmCodec]]] = {
+class NumcodecsWasmCodec(WasmCodec, numcodecs.abc.Codec):  # type: ignore[misc]
+    """A module of any kind as a filter or the compressor of Zarr v2."""
+
+    codec_id: ClassVar[str] = NAME
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Self:
+        """Make one from Zarr v2 metadata, as numcodecs hands them over."""
+        return cls._make(Description.from_json({key: config[key] for key in config if key != "id"}), 2)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what Zarr v2 metadata say of it."""
+        return {"id": NAME, **self.wasm_description.to_json()}
+
+    def decode(self, buf: Any, out: Any = None) -> Any:
+        """Decode a buffer.
+
+        Parameters
+        ----------
+        buf : buffer
+            What is stored.
+        out : buffer, optional
+            Where to put the answer, of exactly its length.
+        """
+        description = self._description
+        expected = None if out is None else memoryview(out).nbytes
+        codec = self._codec(Layout(), engine.encoded_layout(description, Layout()), None)
+        decoded = codec.decode(_contiguous(buf)[0], expected, _decoded_limit(expected))
+        if out is None:
+            return decoded
+        memoryview(out).cast("B")[:] = decoded
+        return out
+
+    def encode(self, buf: Any) -> Any:
+        """Encode a buffer.
+
+        Parameters
+        ----------
+        buf : buffer
+            The elements, with the shape and data type that an array codec is told of.
+        """
+        self._require_stored()
+        content, layout = _contiguous(buf)
+        if self._description.kind == "bytes-bytes":
+            return self._codec(Layout(), Layout(), None).encode(content)
+        encoded = engine.encoded_layout(self._description, layout)
+        answer = self._codec(layout, encoded, None).encode(content)
+        if self._description.kind == "array-array":
+            return np.frombuffer(answer, encoded.data_type).reshape(encoded.shape)
+        return answer
+
+
+_CLASSES: Final[dict[str, type[_ZarrWasmCodec]]] = {
     "bytes-bytes": BytesBytesWasmCodec,
     "array-bytes": ArrayBytesWasmCodec,
     "array-array": ArrayArrayWasmCodec,
 }
 
 
-def _restore(configuration: dict[str, Any], module: bytes | None) -> WasmCodec:
+def _restore(configuration: dict[str, Any], zarr_format: int, module: bytes | None) -> WasmCodec:
     """Rebuild a pickled codec."""
     description = Description.from_json(configuration)
     if module is not None:
         modules.put(module, description.module)
-    return WasmCodec._make(description, module=module)
-
-
-# --- what a program gives ------------------------------------------------------------------------------
-
-
-def _given(module: Any) -> tuple[bytes, str | None, str | None]:
-    """Return the bytes of a module, an address that readers may use, and a name for it."""
-    if isinstance(module, bytes | bytearray | memoryview):
-        return bytes(module), None, None
-    text = os.fspath(module)
-    if not isinstance(text, str):
-        raise InvalidInputError(f"module is a {type(module).__name__}, not bytes, a path or an address")
-    if DIGEST.fullmatch(text):
-        found = modules.get_bytes(text)
-        if found is None:
-            raise WasmModuleNotFoundError(f"the module {text} is not known here", module=text)
-        return found, None, None
-    is_address = text.startswith("data:") or ("://" in text and sources.is_remote(text))
-    try:
-        if not is_address:
-            return sources.read_own_file(text), None, Path(text).stem
-        content = sources.fetch(text, is_own=True)
-    except sources.SourceError as error:
-        raise WasmModuleNotFoundError(str(error), places=(str(error),)) from error
-    if text.startswith("data:"):
-        return content, None, None
-    return content, text, Path(text.partition("?")[0]).stem
-
-
-def _as_json(value: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Return a copy as JSON has it, so that what is written is what was meant."""
-    try:
-        answer = json.loads(json.dumps(dict(value), allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"{what} holds something that JSON does not: {error}") from error
-    assert isinstance(answer, dict)
-    return answer
-
-
-def _placed(embed: Embed, module: bytes, addresses: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the sources of a module that a program gave."""
-    if embed == "auto":
-        is_small = len(module) <= config.wasm_inline_limit()
-        embed = "inline" if is_small or not _pipeline_stores_modules() else "hierarchy"
-    match embed:
-        case "inline":
-            return (sources.inline(module), *addresses)
-        case "hierarchy":
-            return (HIERARCHY, *addresses)
-        case _:
-            return addresses
-
-
-def _pipeline_stores_modules() -> bool:
-    """Return whether arrays made now get a pipeline that can write the group `wasm_codecs`."""
-    from wazarr.pipeline import CodecPipeline
-
-    return issubclass(get_pipeline_class(), CodecPipeline)
+    return WasmCodec._make(description, zarr_format, module=module)
 
 
 # --- chunks and buffers --------------------------------------------------------------------------------
@@ -466,17 +428,6 @@ def _encoded_spec(description: Description, spec: ArraySpec) -> ArraySpec:
             fill_value = dtype.default_scalar()
         spec = replace(spec, dtype=dtype, fill_value=fill_value)
     return spec
-
-
-def _is_buffer(given: Any) -> bool:
-    """Return whether something is a buffer, rather than zarr's pairs of chunk and spec."""
-    if isinstance(given, np.ndarray | bytes):
-        return True
-    try:
-        memoryview(given)
-    except TypeError:
-        return hasattr(given, "__array_interface__")
-    return True
 
 
 def _contiguous(given: Any) -> tuple[bytes, Layout]:

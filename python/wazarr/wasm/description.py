@@ -79,16 +79,19 @@ class Description:
     encoded: dict[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        """Check every part."""
-        if not isinstance(self.codec, str) or not 0 < len(self.codec) <= LONGEST_NAME:
+        """Check every part: whatever its annotation says, somebody else wrote it."""
+        codec: Any = self.codec
+        module: Any = self.module
+        parameters: Any = self.parameters
+        if not isinstance(codec, str) or not 0 < len(codec) <= LONGEST_NAME:
             raise _wrong("codec", self.codec, f"a text of 1 to {LONGEST_NAME} characters")
         if self.kind not in get_args(Kind):
             raise _wrong("kind", self.kind, f"one of {', '.join(get_args(Kind))}")
-        if not isinstance(self.module, str) or not DIGEST.fullmatch(self.module):
+        if not isinstance(module, str) or not DIGEST.fullmatch(module):
             raise _wrong("module", self.module, '"sha256:" and 64 hexadecimal digits in lower case')
         if len(self.sources) > MOST_SOURCES or not all(isinstance(source, str) for source in self.sources):
             raise _wrong("sources", self.sources, f"a list of at most {MOST_SOURCES} texts")
-        if not isinstance(self.parameters, dict) or not all(isinstance(key, str) for key in self.parameters):
+        if not isinstance(parameters, dict) or not all(isinstance(key, str) for key in parameters):
             raise _wrong("parameters", self.parameters, "an object")
         if not isinstance(self.fresh_instance, bool):
             raise _wrong("fresh_instance", self.fresh_instance, "true or false")

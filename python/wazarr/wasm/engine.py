@@ -209,7 +209,12 @@ def reason(description: Description, native: NativeCodec | None = None) -> str:
 
 
 def bind(
-    description: Description, decoded: Layout, encoded: Layout, *, fill_value: Any = None
+    description: Description,
+    decoded: Layout,
+    encoded: Layout,
+    *,
+    fill_value: Any = None,
+    decoded_len: int | None = None,
 ) -> _native.Codec:
     """Bind a module that is at hand to a chunk.
 
@@ -221,6 +226,8 @@ def bind(
         What it encodes, and what that becomes.
     fill_value : object, optional
         The fill value as Zarr v3 metadata holds it.
+    decoded_len : int, optional
+        Length in bytes of what is encoded, where that is fixed.
 
     Returns
     -------
@@ -245,7 +252,7 @@ def bind(
         setup["interface"] = description.interface
     encoded_len = encoded.len_bytes
     if encoded_len is None:
-        encoded_len = encoded_length(description, decoded.len_bytes)
+        encoded_len = encoded_length(description, decoded.len_bytes or decoded_len)
     if encoded_len is not None:
         setup["encoded_len"] = encoded_len
     return _native.bind_wasm_codec(

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from wazarr.wasm.description import Description
     from wazarr.wasm.engine import Layout
 
-__all__ = ["NumcodecsWasmCodec", "adopt", "class_of"]
+__all__ = ["NumcodecsIdCodec", "adopt", "class_of"]
 
 
-class NumcodecsWasmCodec(Named, numcodecs.abc.Codec):  # type: ignore[misc] # numcodecs has no types
+class NumcodecsIdCodec(Named, numcodecs.abc.Codec):  # type: ignore[misc] # numcodecs has no types
     """A codec of Zarr v2 that is a module, under its numcodecs id.
 
     Parameters
@@ -136,7 +136,7 @@ def _made(content: bytes, described: tuple[str, list[int]]) -> np.ndarray[Any, A
     return np.frombuffer(bytearray(content), data_type).reshape(array_shape)
 
 
-def class_of(codec_id: str) -> type[NumcodecsWasmCodec]:
+def class_of(codec_id: str) -> type[NumcodecsIdCodec]:
     """Return our class of a codec, made on first use."""
     name = codec_id.replace("-", "_").replace(".", "_")
     found = globals().get(name)
@@ -146,11 +146,11 @@ def class_of(codec_id: str) -> type[NumcodecsWasmCodec]:
             "__module__": __name__,
             "__doc__": f"The codec `{codec_id}` of Zarr v2.",
         }
-        found = globals().setdefault(name, type(name, (NumcodecsWasmCodec,), body))
+        found = globals().setdefault(name, type(name, (NumcodecsIdCodec,), body))
     return found  # type: ignore[no-any-return]
 
 
-def __getattr__(name: str) -> type[NumcodecsWasmCodec]:
+def __getattr__(name: str) -> type[NumcodecsIdCodec]:
     """Make the class of a published codec: ``zfp_rs`` for ``zfp.rs``; entry points and pickles ask for it."""
     codec_id = name.removesuffix("_rs").replace("_", "-") + ".rs"
     is_known = codec_id in packages.CODEC_IDS or packages.find(codec_id) is not None
@@ -169,7 +169,7 @@ _OURS: Final[dict[str, type[AnyNumcodecsCodec]]] = {
 }
 
 
-def adopt(codec: Any) -> AnyNumcodecsCodec | NumcodecsWasmCodec | None:
+def adopt(codec: Any) -> AnyNumcodecsCodec | NumcodecsIdCodec | None:
     """Return ours in place of a codec of the packages' own classes.
 
     Parameters

@@ -124,7 +124,7 @@ def _registry(address: Address, source: str, deadline: float, *, is_own: bool) -
         def close(self) -> None:
             """Keep nothing open."""
 
-    class Registry(oras.provider.Registry):
+    class Registry(oras.provider.Registry):  # type: ignore[misc]
         """Without the library's own retries, which take minutes."""
 
         do_request = inspect.unwrap(oras.provider.Registry.do_request)
