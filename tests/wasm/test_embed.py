@@ -18,8 +18,8 @@ from scripts.build_guests import build_guest
 from tests.pipelines import ORACLE_PATH, pipeline
 from tests.wasm.foreign import FOLDER, needs_packages, run_program
 from wazarr.errors import StoreError, WasmModuleNotFoundError
-from wazarr.wasm.modules import digest_of
 from wazarr.wasm.any_numcodecs import AnyArrayBytesCodec
+from wazarr.wasm.modules import digest_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -56,7 +56,10 @@ def guest() -> Path:
 
 def create(node: Any, guest: Path, *, embed: Any = "never", **settings: Any) -> zarr.Array[Any]:
     """Make an array whose compressor is the module, and fill it."""
-    codec = wazarr.WasmCodec(guest, codec="identity", embed=embed)
+    zarr_format = (
+        settings.get("zarr_format") or getattr(node, "metadata", None) and node.metadata.zarr_format or 3
+    )
+    codec = wazarr.WasmCodec(guest, codec="identity", embed=embed, zarr_format=zarr_format)
     common: dict[str, Any] = {"shape": VALUES.shape, "chunks": (4, 4), "dtype": "i4", "compressors": [codec]}
     common |= settings
     if isinstance(node, zarr.Group):
@@ -280,7 +283,7 @@ def test_lists_every_codec(guest: Path) -> None:
 
 
 def test_lists_codecs_of_zarr_v2(guest: Path) -> None:
-    array = create(MemoryStore(), guest, zarr_format=2, filters=None, compressors=[wazarr.WasmCodec(guest)])
+    array = create(MemoryStore(), guest, zarr_format=2, filters=None)
     assert [(codec.name, codec.engine) for codec in wazarr.codecs_used(array)] == [("wazarr.wasm", "wasm")]
 
 
