@@ -9,8 +9,8 @@
 //! In the order of the flow: [`bindings`] take zarr's batch and release the interpreter lock once around
 //! everything below; [`plan`] turns index expressions into offsets and proves outputs disjoint;
 //! [`schedule`] shares threads; [`pipeline`] tells the story of a read and a write; [`store`] holds the
-//! stores we speak to ourselves; [`codec`] the chain of codecs; [`scatter`] and [`gather`] move elements
-//! between chunks and the caller's array. [`process`] keeps state sound across a fork, [`counters`] count,
+//! stores we speak to ourselves; [`codec`] the chain of codecs; [`wasm`] runs those that are WebAssembly;
+//! [`scatter`] and [`gather`] move elements between chunks and the caller's array. [`process`] keeps state sound across a fork, [`counters`] count,
 //! [`error`] names what failed and where.
 
 #[cfg(feature = "python")]
@@ -29,3 +29,4 @@ pub mod scatter;
 pub mod schedule;
 pub mod store;
 mod strided;
+pub mod wasm;

@@ -151,7 +151,7 @@ impl Workers {
                         None => Work::serial(&cancel),
                         workers => Work { workers, lanes, max_lanes: kept.max_workers, cancel: &cancel },
                     };
-                    body(work, scratch)
+                    stoppable(Stopper::Token(cancel.clone()), || body(work, scratch))
                 })
             }));
         });
@@ -204,6 +204,42 @@ struct BacklogState {
 thread_local! {
     /// The backlog that this thread works for.
     static BACKLOG: RefCell<Option<(Arc<Backlog>, Thread)>> = const { RefCell::new(None) };
+    /// Who can ask what this thread does to stop.
+    static STOPPER: RefCell<Option<Stopper>> = const { RefCell::new(None) };
+}
+
+/// Who can ask work to stop.
+#[derive(Clone)]
+pub enum Stopper {
+    /// Whoever holds the token.
+    Token(CancelToken),
+    /// Whatever this function looks at, on the thread of the work.
+    Check(fn() -> bool),
+}
+
+/// Runs `body`, which `stopper` can ask to stop while it is within a single chunk ([`is_cancelled_here`]).
+pub fn stoppable<T>(stopper: Stopper, body: impl FnOnce() -> T) -> T {
+    struct Restore(Option<Stopper>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            STOPPER.set(self.0.take());
+        }
+    }
+    // A thread that waits for others' lanes may run those of another request meanwhile.
+    let restore = Restore(STOPPER.replace(Some(stopper)));
+    let answer = body();
+    drop(restore);
+    answer
+}
+
+/// Whether the work that this thread does was asked to stop.
+#[must_use]
+pub fn is_cancelled_here() -> bool {
+    STOPPER.with_borrow(|stopper| match stopper {
+        None => false,
+        Some(Stopper::Token(token)) => token.is_cancelled(),
+        Some(Stopper::Check(check)) => check(),
+    })
 }
 
 impl Backlog {
@@ -378,6 +414,7 @@ impl<'a> Work<'a> {
                 }
             }
         };
+        let lane = |scratch: &mut Scratch| stoppable(Stopper::Token(self.cancel.clone()), || lane(scratch));
         match self.workers {
             Some(workers) if lanes > 1 => workers.pool.scope(|scope| {
                 for _ in 1..lanes {

@@ -27,15 +27,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from wazarr.explanation import explain
+    from wazarr.wasm.chonkle import from_chonkle
+    from wazarr.wasm.codec import WasmCodec
+    from wazarr.wasm.embed import codecs_used, embed_codecs, fetch_codecs
 
 __all__ = [
     "CodecPipeline",
+    "WasmCodec",
+    "codecs_used",
     "counters",
     "disable",
+    "embed_codecs",
     "enable",
     "enabled",
     "errors",
     "explain",
+    "fetch_codecs",
+    "from_chonkle",
     "reset_counters",
 ]
 
@@ -62,7 +70,14 @@ if hasattr(os, "register_at_fork"):
 
 
 # What a program seldom needs is loaded when it is asked for: name -> module.
-_LATE = {"explain": "wazarr.explanation"}
+_LATE = {
+    "WasmCodec": "wazarr.wasm.codec",
+    "codecs_used": "wazarr.wasm.embed",
+    "embed_codecs": "wazarr.wasm.embed",
+    "explain": "wazarr.explanation",
+    "fetch_codecs": "wazarr.wasm.embed",
+    "from_chonkle": "wazarr.wasm.chonkle",
+}
 
 
 def __getattr__(name: str) -> Any:

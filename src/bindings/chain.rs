@@ -6,20 +6,48 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::{errors, run};
+use super::{errors, run, wasm};
 use crate::codec::chain::{Chain, ChainParts, EngineCounts};
 use crate::codec::fill::Fill;
 use crate::codec::python::PythonCodec;
 use crate::codec::registry::{self, BindOptions};
+use crate::codec::scratch::resize;
 use crate::codec::sharding::{IndexLocation, Sharding, WriteOrder};
 use crate::codec::vlen::VlenKind;
-use crate::codec::{ArraySpec, Codec, DataType, Engine};
+use crate::codec::wasm::WasmCodec;
+use crate::codec::{ArraySpec, Codec, CodecFault, DataType, Direction, Engine};
 use crate::pipeline::shard::ShardStep;
+use crate::wasm::ArrayDescription;
 
 /// A bound codec.
 #[pyclass(name = "Codec", module = "wazarr._native", frozen)]
 pub(crate) struct PyCodec {
     codec: Arc<dyn Codec>,
+    /// The same, where it is a guest's.
+    wasm: Option<Arc<WasmCodec>>,
+}
+
+impl PyCodec {
+    fn new(codec: Arc<dyn Codec>) -> Self {
+        Self { codec, wasm: None }
+    }
+
+    fn guest(&self) -> PyResult<&WasmCodec> {
+        let only = || PyValueError::new_err("only a WebAssembly codec tells what arrays become");
+        self.wasm.as_deref().ok_or_else(only)
+    }
+
+    /// A codec that runs in a guest.
+    pub(crate) fn wasm(codec: Arc<WasmCodec>) -> Self {
+        Self { codec: Arc::clone(&codec) as Arc<dyn Codec>, wasm: Some(codec) }
+    }
+}
+
+/// Bytes, and data type and shape of the array that they are.
+type Described<'py> = (Bound<'py, PyBytes>, (String, Vec<u64>));
+
+fn described<'py>(py: Python<'py>, (bytes, array): &(Vec<u8>, ArrayDescription)) -> Described<'py> {
+    (PyBytes::new(py, bytes), (array.data_type.clone(), array.shape.clone()))
 }
 
 #[pymethods]
@@ -33,6 +61,89 @@ impl PyCodec {
     #[getter]
     fn name(&self) -> &str {
         self.codec.name()
+    }
+
+    /// The interface through which a WebAssembly guest is called.
+    #[getter]
+    fn interface(&self) -> Option<&'static str> {
+        self.wasm.as_ref().map(|codec| codec.interface().name())
+    }
+
+    /// Encodes outside of a chain.
+    fn encode<'py>(&self, py: Python<'py>, decoded: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        run::caught(py, || {
+            let encoded = wasm::run_codec(py, self.codec.name(), Direction::Encode, |scratch| {
+                let mut encoded = Vec::new();
+                self.codec.encode(decoded, &mut encoded, scratch)?;
+                Ok(encoded)
+            });
+            Ok(PyBytes::new(py, &encoded?))
+        })
+    }
+
+    /// Decodes outside of a chain, to `expected_len` bytes or to at most `limit_bytes`.
+    #[pyo3(signature = (encoded, expected_len, limit_bytes))]
+    fn decode<'py>(
+        &self,
+        py: Python<'py>,
+        encoded: &[u8],
+        expected_len: Option<usize>,
+        limit_bytes: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        run::caught(py, || {
+            let decoded = wasm::run_codec(py, self.codec.name(), Direction::Decode, |scratch| {
+                let mut decoded = Vec::new();
+                match expected_len {
+                    Some(len) if len > limit_bytes => {
+                        return Err(CodecFault::DecodedLength { expected: limit_bytes, actual: len });
+                    }
+                    Some(len) => {
+                        resize(&mut decoded, len)?;
+                        self.codec.decode_into(encoded, &mut decoded, scratch)?;
+                    }
+                    None => self.codec.decode_bounded(encoded, &mut decoded, limit_bytes, scratch)?,
+                }
+                Ok(decoded)
+            });
+            Ok(PyBytes::new(py, &decoded?))
+        })
+    }
+
+    /// Encodes an array outside of a chain; answers bytes, and data type and shape of what they are.
+    fn encode_array<'py>(&self, py: Python<'py>, decoded: &[u8]) -> PyResult<Described<'py>> {
+        run::caught(py, || {
+            let codec = self.guest()?;
+            let encoded = wasm::run_codec(py, self.codec.name(), Direction::Encode, |scratch| {
+                codec.encode_described(decoded, scratch)
+            });
+            Ok(described(py, &encoded?))
+        })
+    }
+
+    /// Decodes an array outside of a chain, one of at most `limit_bytes`.
+    fn decode_array<'py>(
+        &self,
+        py: Python<'py>,
+        encoded: &[u8],
+        limit_bytes: usize,
+    ) -> PyResult<Described<'py>> {
+        run::caught(py, || {
+            let codec = self.guest()?;
+            let decoded = wasm::run_codec(py, self.codec.name(), Direction::Decode, |scratch| {
+                codec.decode_described(encoded, limit_bytes, scratch)
+            });
+            Ok(described(py, &decoded?))
+        })
+    }
+
+    /// The longest encoding of so many bytes, where a guest can tell.
+    fn encoded_bound(&self, py: Python<'_>, decoded_len: usize) -> PyResult<Option<usize>> {
+        run::caught(py, || match &self.wasm {
+            None => Ok(self.codec.encoded_len(decoded_len)),
+            Some(codec) => wasm::run_codec(py, self.codec.name(), Direction::Encode, |scratch| {
+                codec.guest_bound(decoded_len, scratch)
+            }),
+        })
     }
 }
 
@@ -54,7 +165,7 @@ pub(crate) fn bind_codec(
         let spec = ArraySpec { chunk_shape, dtype };
         let codec = registry::bind(name, &configuration, &spec, BindOptions { validate_checksums })
             .map_err(|error| errors::bind_error(py, &error))?;
-        Ok(PyCodec { codec })
+        Ok(PyCodec::new(codec))
     })
 }
 
@@ -67,7 +178,7 @@ pub(crate) fn python_codec(
     encode: Py<PyAny>,
     encoded_len: Option<usize>,
 ) -> PyCodec {
-    PyCodec { codec: Arc::new(PythonCodec::new(name, decode, encode, encoded_len)) }
+    PyCodec::new(Arc::new(PythonCodec::new(name, decode, encode, encoded_len)))
 }
 
 /// A bound codec chain.
@@ -220,6 +331,12 @@ impl PyChain {
 
 pub(crate) fn has_python(chain: &Chain) -> bool {
     chain.engines().python > 0 || chain.shard().is_some_and(|sharding| has_python(sharding.inner()))
+}
+
+/// Whether any codec, of inner chunks too, is not ours, so that nobody can tell how long it takes.
+pub(crate) fn has_foreign(chain: &Chain) -> bool {
+    let engines = chain.engines();
+    engines.python + engines.wasm > 0 || chain.shard().is_some_and(|sharding| has_foreign(sharding.inner()))
 }
 
 fn bind_sharding(

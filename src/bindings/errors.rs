@@ -8,6 +8,7 @@ use crate::codec::registry::BindError;
 use crate::codec::{CodecFault, Direction};
 use crate::error::Error;
 use crate::plan::PlanError;
+use crate::wasm::WasmError;
 
 /// Makes the exception that `wazarr.errors.<function>` answers for these keywords.
 fn make(py: Python<'_>, function: &str, keywords: &Bound<'_, PyDict>) -> PyErr {
@@ -34,6 +35,10 @@ fn keywords<'py>(py: Python<'py>, items: &[(&str, Bound<'py, PyAny>)]) -> Bound<
 
 fn text<'py>(py: Python<'py>, text: &str) -> Bound<'py, PyAny> {
     pyo3::types::PyString::new(py, text).into_any()
+}
+
+fn text_or_none<'py>(py: Python<'py>, text: Option<&str>) -> Bound<'py, PyAny> {
+    text.map_or_else(|| py.None().into_bound(py), |text| self::text(py, text))
 }
 
 fn number(py: Python<'_>, number: usize) -> Bound<'_, PyAny> {
@@ -83,6 +88,31 @@ pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
     }
 }
 
+/// The exception for a codec that failed outside of a chain.
+pub(super) fn step_error(py: Python<'_>, codec: &str, direction: Direction, fault: CodecFault) -> PyErr {
+    let message = format!("codec {codec:?} could not {}: {fault}", direction.name());
+    codec_error(py, &message, codec, direction, None, fault)
+}
+
+/// The exception for a module that cannot be used.
+pub(super) fn wasm_error(py: Python<'_>, module: Option<&str>, error: &WasmError) -> PyErr {
+    let items = [
+        ("message", text(py, &error.to_string())),
+        ("kind", text(py, wasm_kind(error))),
+        ("module", text_or_none(py, module)),
+    ];
+    make(py, "make_module_error", &keywords(py, &items))
+}
+
+/// The kind of exception that `wazarr.errors` makes of a guest's failure.
+fn wasm_kind(error: &WasmError) -> &'static str {
+    match error {
+        WasmError::Limit { .. } | WasmError::TooComplex { .. } => "wasm-limit",
+        WasmError::Trap(_) | WasmError::Broken(_) => "wasm-trap",
+        _ => "codec",
+    }
+}
+
 fn codec_error(
     py: Python<'_>,
     message: &str,
@@ -94,7 +124,12 @@ fn codec_error(
     let kind = match &fault {
         CodecFault::Checksum { .. } => "checksum",
         CodecFault::Python(_) => "python",
+        CodecFault::Wasm { error, .. } => wasm_kind(error),
         _ => "codec",
+    };
+    let module = match &fault {
+        CodecFault::Wasm { module, .. } => Some(module.clone()),
+        _ => None,
     };
     let cause = match fault {
         CodecFault::Python(error) => error.downcast::<PyErr>().ok(),
@@ -106,7 +141,8 @@ fn codec_error(
         ("kind", text(py, kind)),
         ("codec", text(py, codec)),
         ("direction", text(py, direction.name())),
-        ("chunk_key", chunk_key.map_or_else(|| py.None().into_bound(py), |key| text(py, key))),
+        ("chunk_key", text_or_none(py, chunk_key)),
+        ("module", text_or_none(py, module.as_deref())),
         (
             "cause",
             cause.map_or_else(

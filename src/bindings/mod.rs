@@ -16,6 +16,7 @@ mod read_job;
 mod remote;
 mod run;
 mod text;
+mod wasm;
 mod write_job;
 
 use pyo3::prelude::*;
@@ -34,6 +35,11 @@ mod _native {
     use super::read_job::{PyShardIndex, ReadJob, plan_read};
     #[pymodule_export]
     use super::remote::{RemoteHandle, open_http, open_object_store};
+    #[pymodule_export]
+    use super::wasm::{
+        bind_wasm_codec, wasm_bytes, wasm_configure, wasm_counters, wasm_drop_idle, wasm_has, wasm_put,
+        wasm_survey, wasm_take_texts,
+    };
     #[pymodule_export]
     use super::write_job::{WriteJob, plan_write};
 
@@ -79,6 +85,7 @@ mod _native {
     fn after_fork_in_child() {
         super::run::after_fork_in_child();
         super::remote::after_fork_in_child();
+        super::wasm::after_fork_in_child();
         crate::schedule::after_fork_in_child();
         crate::locks::after_fork_in_child();
     }

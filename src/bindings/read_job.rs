@@ -10,7 +10,7 @@ use numpy::PyUntypedArray;
 
 use super::backend::{Backend, Held};
 use super::batch::{Caller, Flow, read_batch};
-use super::chain::has_python;
+use super::chain::has_foreign;
 use super::errors;
 use super::memory;
 use super::objects::{Variable, variable};
@@ -134,7 +134,7 @@ pub(crate) fn plan_read(
         let is_short = backend.remote().is_none()
             && request.tasks().len() <= SHORT_READ_CHUNKS
             && request.cost_bytes() <= budget
-            && !request.tasks().iter().any(|task| has_python(&task.chain));
+            && !request.tasks().iter().any(|task| has_foreign(&task.chain));
         let limits = limits.for_chunks_of(request.chunk_bytes());
         let feeding = Arc::default();
         let work = Arc::new(ReadWork { request, backend, feeding, _out: out.clone().into_any().unbind() });

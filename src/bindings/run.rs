@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::locks::{self, ChunkName};
 use crate::process::PerProcess;
 use crate::python_call;
-use crate::schedule::{CancelToken, Work, Workers, guarded};
+use crate::schedule::{CancelToken, Stopper, Work, Workers, guarded, stoppable};
 
 /// How many threads a request may use.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,10 @@ pub(crate) fn on_this_thread<T>(
     body: impl FnOnce(Work<'_>, &mut Scratch) -> Result<T, Error>,
 ) -> Result<T, Error> {
     let workers = Workers::get(limits.max_workers)?;
-    guarded(|| workers.with_scratch(|scratch| body(Work::serial(cancel), scratch)))
+    let body = |scratch: &mut Scratch| {
+        stoppable(Stopper::Token(cancel.clone()), || body(Work::serial(cancel), scratch))
+    };
+    guarded(|| workers.with_scratch(body))
 }
 
 /// Requests that threads of ours still work on, or tell Python of.

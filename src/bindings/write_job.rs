@@ -10,7 +10,7 @@ use pyo3::types::{PyList, PyType};
 
 use super::backend::{Backend, Held, owned};
 use super::batch::{Caller, Flow, read_batch};
-use super::chain::has_python;
+use super::chain::has_foreign;
 use super::errors;
 use super::memory;
 use super::objects::{Variable, variable};
@@ -150,7 +150,7 @@ pub(crate) fn plan_write(
         let is_short = backend.remote().is_none()
             && request.tasks().len() <= SHORT_WRITE_CHUNKS
             && request.cost_bytes() <= budget
-            && !request.tasks().iter().any(|task| has_python(&task.chain));
+            && !request.tasks().iter().any(|task| has_foreign(&task.chain));
         let work = Arc::new(WriteWork {
             is_parallel: distinct.len() == names.len(),
             encoded: Mutex::new(request.tasks().iter().map(|_| None).collect()),

@@ -18,6 +18,7 @@ pub mod scratch;
 pub mod sharding;
 pub mod spec;
 pub mod vlen;
+pub mod wasm;
 
 use std::fmt::Debug;
 
@@ -114,6 +115,15 @@ pub enum CodecFault {
     /// A codec written in Python raised; its exception is the source.
     #[error("the Python codec raised {0}")]
     Python(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A WebAssembly guest failed.
+    #[error("module {module}: {error}")]
+    Wasm {
+        /// Digest of the module.
+        module: String,
+        /// What happened.
+        #[source]
+        error: Box<crate::wasm::WasmError>,
+    },
     /// There is no memory for a chunk of this size.
     #[error("there is no memory for {len_bytes} bytes")]
     OutOfMemory {
