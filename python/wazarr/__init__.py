@@ -21,23 +21,29 @@ from zarr.registry import register_pipeline
 
 from wazarr import _native, errors, fallback, stores
 from wazarr.counters import counters, reset_counters
-from wazarr.explain import explain
 from wazarr.pipeline import CodecPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from wazarr.explanation import explain
+    from wazarr.wasm.chonkle import from_chonkle
     from wazarr.wasm.codec import WasmCodec
+    from wazarr.wasm.embed import codecs_used, embed_codecs, fetch_codecs
 
 __all__ = [
     "CodecPipeline",
     "WasmCodec",
+    "codecs_used",
     "counters",
     "disable",
+    "embed_codecs",
     "enable",
     "enabled",
     "errors",
     "explain",
+    "fetch_codecs",
+    "from_chonkle",
     "reset_counters",
 ]
 
@@ -46,22 +52,6 @@ __version__: str = _native.__version__
 _PATH = "wazarr.CodecPipeline"
 
 register_pipeline(CodecPipeline)
-
-_LATE = {"WasmCodec": "wazarr.wasm.codec"}
-"""Names that most programs never use, and where they are: imported when somebody asks for them."""
-
-
-def __getattr__(name: str) -> Any:
-    if name in _LATE:
-        value = getattr(importlib.import_module(_LATE[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LATE})
-
 
 if _native.IS_DEBUG_BUILD:
     warnings.warn(
@@ -77,6 +67,30 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_native.after_fork_in_child)
     os.register_at_fork(after_in_child=fallback._after_fork_in_child)
     os.register_at_fork(after_in_child=stores.forget_handles)
+
+
+# What a program seldom needs is loaded when it is asked for: name -> module.
+_LATE = {
+    "WasmCodec": "wazarr.wasm.codec",
+    "codecs_used": "wazarr.wasm.embed",
+    "embed_codecs": "wazarr.wasm.embed",
+    "explain": "wazarr.explanation",
+    "fetch_codecs": "wazarr.wasm.embed",
+    "from_chonkle": "wazarr.wasm.chonkle",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(module), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})
 
 
 def enable() -> None:

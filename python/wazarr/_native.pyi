@@ -39,6 +39,7 @@ __all__ = [
     "wasm_has",
     "wasm_put",
     "wasm_survey",
+    "wasm_take_texts",
 ]
 
 __version__: Final[str]
@@ -248,6 +249,15 @@ def wasm_counters() -> dict[str, int]:
 
 def wasm_drop_idle() -> None:
     """Drop every instance that is not in a call."""
+
+def wasm_take_texts() -> list[tuple[str, str]]:
+    """Return what guests wrote to standard error or logged since this was last called.
+
+    Returns
+    -------
+    list of (str, str)
+        Digest of the module and what was written in one call, oldest first; of too much, the rest is dropped.
+    """
 
 def bind_wasm_codec(
     name: str,

@@ -12,9 +12,11 @@ import json
 import math
 import sys
 from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Final
 
 import numcodecs
+import numcodecs.registry
 import numpy as np
 import zarr.codecs
 from zarr.abc.codec import ArrayArrayCodec, ArrayBytesCodec
@@ -29,6 +31,7 @@ from wazarr.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from wazarr.wasm.description import Description
     from wazarr.wasm.engine import Layout
     from wazarr.wasm.steps import Steps
 
@@ -53,6 +56,13 @@ for _module, _name in (("checksum32", "CRC32C"), ("pcodec", "PCodec"), ("bitroun
     except (ImportError, AttributeError):
         continue
     _NUMCODECS[_cls] = _cls.codec_id
+
+for _id, _entry in numcodecs.registry.entries.items():
+    if str(_entry.value).startswith("numcodecs_wasm_"):
+        # The class of an installed numcodecs-wasm package compiles for seconds when it is loaded, which
+        # numcodecs does where metadata name the codec: ours reads and writes the same, and loads nothing.
+        _value = f"wazarr.wasm.numcodecs:{_id.replace('-', '_').replace('.', '_')}"
+        numcodecs.registry.entries[_id] = EntryPoint(_id, _value, "numcodecs.codecs")
 
 _DTYPE_KEYS: Final = ("dtype", "astype", "encode_dtype", "decode_dtype")
 
@@ -272,7 +282,7 @@ def _add_v3(build: _Build, codecs: Iterable[Any], spec: ArraySpec) -> None:
     if build.wasm is not None and build.dtype != "|O":
         build.len_bytes = math.prod(build.shape) * np.dtype(build.dtype).itemsize
     for codec in codecs:
-        following = codec.resolve_metadata(spec)
+        following = _following(build, codec, spec)
         try:
             _add_native_v3(build, codec, spec)
         except UnsupportedError as unsupported:
@@ -286,6 +296,17 @@ def _add_v3(build: _Build, codecs: Iterable[Any], spec: ArraySpec) -> None:
         else:
             # From here on there are only bytes.
             build.shape, build.dtype = (0,), "|u1"
+
+
+def _following(build: _Build, codec: Any, spec: ArraySpec) -> ArraySpec:
+    """Return the spec of what a codec makes of a chunk."""
+    if build.wasm is not None:
+        ours = build.wasm.own(codec)
+        # What only the module knows it is asked for, also where a store had to tell which module.
+        if hasattr(ours, "wasm_resolve") and (description := build.wasm.at_hand(ours)) is not None:
+            following: ArraySpec = ours.wasm_resolve(description, spec)
+            return following
+    return codec.resolve_metadata(spec)  # type: ignore[no-any-return]
 
 
 def _encoded_len(codec: Any, decoded_len: int, spec: ArraySpec) -> int | None:
@@ -330,8 +351,8 @@ def _add_native_v3(build: _Build, codec: Any, spec: ArraySpec) -> None:
         build.native("crc32c", {"location": "end"})
     elif _is_wrapper(cls):
         _add_numcodecs(build, codec._codec, label=codec.codec_name)
-    elif build.wasm is not None and hasattr(codec, "wasm_description"):
-        _add_wasm_v3(build, build.wasm, codec, spec)
+    elif build.wasm is not None and (module := build.wasm.own(codec)) is not None:
+        _add_wasm_v3(build, build.wasm, module, spec)
     elif _SCALE_OFFSET is not None and cls is _SCALE_OFFSET:
         build.native("scale_offset", _scale_offset_configuration(codec, spec))
     elif _CAST_VALUE is not None and cls is _CAST_VALUE:
@@ -511,9 +532,10 @@ def _add_wasm_v3(build: _Build, steps: Steps, codec: Any, spec: ArraySpec) -> No
     if isinstance(codec, ArrayArrayCodec | ArrayBytesCodec):
         decoded = engine.layout_of(spec)
     if isinstance(codec, ArrayArrayCodec):
-        following = codec.resolve_metadata(spec)
+        following = _following(build, codec, spec)
         encoded = engine.layout_of(following)
-    _add_wasm(build, steps, codec, decoded, encoded, engine.fill_value_of(spec))
+    description = steps.description_of(codec)
+    _add_wasm(build, steps, codec, decoded, encoded, engine.fill_value_of(spec), description)
     # What follows expects its elements in the order of the data type's own.
     dtype = following.dtype.to_native_dtype()
     if not encoded.is_bytes and dtype.newbyteorder("<") != dtype:
@@ -522,12 +544,18 @@ def _add_wasm_v3(build: _Build, steps: Steps, codec: Any, spec: ArraySpec) -> No
 
 
 def _add_wasm(
-    build: _Build, steps: Steps, codec: Any, decoded: Layout, encoded: Layout, fill_value: Any
+    build: _Build,
+    steps: Steps,
+    codec: Any,
+    decoded: Layout,
+    encoded: Layout,
+    fill_value: Any,
+    description: Description | None,
 ) -> None:
     """Add a codec that is a module, or the native codec that its digest stands for."""
     from wazarr.wasm import engine, modules
 
-    label, description = codec.wasm_label, steps.description_of(codec)
+    label = codec.wasm_label
     missing = steps.absence_of(codec)
     if description is None or missing is not None:
         build.lacks_module = True
@@ -588,8 +616,8 @@ def _add_v2(build: _Build, codec: V2Codec, spec: ArraySpec, dtype: np.dtype[Any]
     else:
         build.done("bytes")
     for step in steps:
-        if build.wasm is not None and hasattr(step, "wasm_description"):
-            _add_wasm_v2(build, build.wasm, step, spec)
+        if build.wasm is not None and (module := build.wasm.own(step)) is not None:
+            _add_wasm_v2(build, build.wasm, module, spec)
             continue
         label = str(getattr(step, "codec_id", type(step).__name__))
         try:
@@ -606,10 +634,14 @@ def _add_wasm_v2(build: _Build, steps: Steps, step: Any, spec: ArraySpec) -> Non
 
     decoded = encoded = engine.Layout()
     description = steps.description_of(step)
-    if description is not None and description.kind != "bytes-bytes" and build.dtype != "|O":
+    if hasattr(step, "wasm_arrange") and steps.at_hand(step) is not None:
+        # Such a codec sees arrays, and its module alone knows what they become.
+        decoded = engine.Layout(np.dtype(build.dtype).newbyteorder("<").str, build.shape)
+        description, encoded = step.wasm_arrange(description, decoded)
+    elif description is not None and description.kind != "bytes-bytes" and build.dtype != "|O":
         decoded = engine.Layout(np.dtype(build.dtype).newbyteorder("<").str, build.shape)
         encoded = engine.encoded_layout(description, decoded)
-    _add_wasm(build, steps, step, decoded, encoded, engine.fill_value_of(spec))
+    _add_wasm(build, steps, step, decoded, encoded, engine.fill_value_of(spec), description)
     build.shape, build.dtype = encoded.shape, encoded.data_type
 
 

@@ -122,7 +122,7 @@ class CodecPipeline(ZarrCodecPipeline):
         NotImplementedError
             Zarr has to do it: there are no such codecs.
         """
-        if "wazarr.wasm" not in sys.modules:
+        if not _may_have_modules():
             raise NotImplementedError
         from zarr.core.array import create_codec_pipeline
 
@@ -413,10 +413,15 @@ class CodecPipeline(ZarrCodecPipeline):
         return found
 
 
+def _may_have_modules() -> bool:
+    """Return whether anybody has made a codec that is a module, ours or one of numcodecs-wasm's."""
+    return "wazarr.wasm" in sys.modules or "numcodecs_wasm" in sys.modules
+
+
 def _wasm_steps(codecs: Iterable[Codec], trailing_parts: int | None) -> Steps | None:
     """Return the codecs of a chain that are modules, or None if there are none."""
-    if "wazarr.wasm" not in sys.modules:
-        return None  # nobody made such a codec
+    if not _may_have_modules():
+        return None
     from wazarr.wasm.steps import Steps
 
     return Steps.of(codecs, trailing_parts)

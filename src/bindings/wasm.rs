@@ -21,9 +21,7 @@ use crate::schedule::{Stopper, is_cancelled_here, stoppable};
 use crate::wasm::cache::folder::{self, Folder};
 use crate::wasm::cache::{self, StoredModule};
 use crate::wasm::instances::{self, Recipe};
-use crate::wasm::{
-    ArrayDescription, Digest, Interface, Kind, Limits, Setup, Survey, WasmError, engine, host,
-};
+use crate::wasm::{ArrayDescription, Digest, Interface, Kind, Limits, Setup, Survey, engine, host, wasi};
 
 /// To be called in the child after a fork.
 pub(super) fn after_fork_in_child() {
@@ -33,6 +31,7 @@ pub(super) fn after_fork_in_child() {
     cache::after_fork_in_child();
     engine::after_fork_in_child();
     host::after_fork_in_child();
+    wasi::after_fork_in_child();
 }
 
 /// Folders for modules by their paths; `None` where one is not safe to use.
@@ -148,6 +147,13 @@ pub(crate) fn wasm_counters(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     }
     dict.set_item("memory_bytes", host::held_bytes())?;
     Ok(dict)
+}
+
+/// What guests have written since this was last asked, with the digests of their modules.
+#[pyfunction]
+pub(crate) fn wasm_take_texts(py: Python<'_>) -> Vec<(String, String)> {
+    let texts = py.detach(wasi::take_texts);
+    texts.into_iter().map(|(digest, text)| (digest.to_string(), text)).collect()
 }
 
 /// Drops every guest that is not in a call.

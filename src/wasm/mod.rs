@@ -23,6 +23,7 @@ pub mod host;
 pub mod instances;
 pub mod limits;
 pub mod module;
+pub mod signature;
 pub mod survey;
 #[cfg(test)]
 pub(crate) mod testing;

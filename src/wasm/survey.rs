@@ -14,6 +14,7 @@ use wasmparser::{
     ComponentExternalKind, CompositeInnerType, ExternalKind, MemoryType, Parser, Payload, TypeRef,
 };
 
+use super::abi::numcodecs_core;
 use super::{Interface, WasmError};
 use bounds::Bounds;
 pub(super) use bounds::check_len;
@@ -303,6 +304,11 @@ impl Surveyor {
                 && ["[static]codec.from-config", "[method]codec.encode", "[method]codec.decode"]
                     .iter()
                     .all(|function| has(&format!("{name}#{function}")));
+        // What the component around it would answer has to be answered by the host then.
+        let mut imports =
+            self.core.imports.iter().map(|import| import.split_once('#').unwrap_or((import, "")));
+        let is_direct =
+            is_direct && imports.all(|(module, import)| numcodecs_core::is_import_answered(module, import));
         if is_direct { Interface::NumcodecsCore } else { Interface::NumcodecsComponent }
     }
 }

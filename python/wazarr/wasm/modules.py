@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from wazarr.wasm.description import Description
 
-__all__ = ["get_bytes", "has", "load", "locate", "put", "survey"]
+__all__ = ["digest_of", "get_bytes", "has", "load", "locate", "put", "survey"]
 
 
 def put(module: bytes, digest: str | None = None) -> str:
@@ -215,6 +215,6 @@ def not_found(description: Description, places: Sequence[str]) -> WasmModuleNotF
 
 def not_described(codec: Any) -> WasmModuleNotFoundError:
     """Make the exception for a codec of which only a name is known, and no manifest says more."""
-    return WasmModuleNotFoundError(
-        f"no manifest of a group 'wasm_codecs' beside the array or above it has codec {codec.wasm_name!r}"
-    )
+    from wazarr.wasm.numcodecs_modules import not_found as name_not_found
+
+    return name_not_found(codec.wasm_name)

@@ -6,6 +6,7 @@ none, and so nothing of this costs an array without them anything.
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -30,20 +31,27 @@ __all__ = ["Steps", "array_path", "trailing_parts", "wasm_codecs_in"]
 def wasm_codecs_in(codecs: Iterable[Any]) -> tuple[Any, ...]:
     """Return the codecs that are modules, also those inside shards and of shard indexes.
 
-    Any object counts that has a `wasm_description`.
+    Any object counts that has a `wasm_description`; one of numcodecs-wasm's own classes is there as ours.
     """
-    return tuple(_walk(codecs))
+    return tuple(ours for _, ours in _walk(codecs))
 
 
-def _walk(codecs: Iterable[Any]) -> Iterator[Any]:
+def _walk(codecs: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """Yield each codec that is a module, and what stands for it."""
     for codec in codecs:
         if hasattr(codec, "wasm_description"):
-            yield codec
+            yield codec, codec
         elif isinstance(codec, ShardingCodec):
             yield from _walk(codec.codecs)
             yield from _walk(codec.index_codecs)
         elif isinstance(codec, V2Codec):
             yield from _walk(step for step in (*(codec.filters or ()), codec.compressor) if step is not None)
+        elif "numcodecs_wasm" in sys.modules:
+            from wazarr.wasm.numcodecs import adopt
+
+            ours = adopt(codec)
+            if ours is not None:
+                yield codec, ours
 
 
 def trailing_parts(metadata: Any) -> int | None:
@@ -107,6 +115,8 @@ class Steps:
     codecs: tuple[Any, ...]
     zarr_format: int
     trailing: int | None = None
+    adopted: dict[int, Any] = field(default_factory=dict)
+    """By the identity of a codec of numcodecs-wasm's own classes: ours in its place."""
     located: dict[int, Description] = field(default_factory=dict)
     """By the identity of a codec: what a manifest says of one that metadata only name."""
     missing: dict[str, WasmModuleNotFoundError] = field(default_factory=dict)
@@ -118,8 +128,16 @@ class Steps:
     def of(cls, codecs: Iterable[Any], trailing: int | None = None) -> Steps | None:
         """Return the modules of a chain, or None if it has none."""
         codecs = tuple(codecs)
-        found = wasm_codecs_in(codecs)
-        return cls(found, 2 if isinstance(codecs[0], V2Codec) else 3, trailing) if found else None
+        found = list(_walk(codecs))
+        if not found:
+            return None
+        adopted = {id(codec): ours for codec, ours in found if ours is not codec}
+        zarr_format = 2 if isinstance(codecs[0], V2Codec) else 3
+        return cls(tuple(ours for _, ours in found), zarr_format, trailing, adopted)
+
+    def own(self, codec: Any) -> Any:
+        """Return what stands for a codec that is a module, most often itself; None for any other."""
+        return codec if hasattr(codec, "wasm_description") else self.adopted.get(id(codec))
 
     def settings(self) -> tuple[Any, ...]:
         """Return everything in the configuration that bound codecs depend on, to be compared."""
@@ -135,6 +153,10 @@ class Steps:
     def description_of(self, codec: Any) -> Description | None:
         """Return what is known of a codec, or None if only its name is."""
         return codec.wasm_description or self.located.get(id(codec))
+
+    def at_hand(self, codec: Any) -> Description | None:
+        """Return the description of a codec whose module can run now, or None."""
+        return self.description_of(codec) if self.absence_of(codec) is None else None
 
     async def prepare(self, batch: list[tuple[Any, ...]], *, is_write: bool) -> None:
         """Have the modules at hand for a batch, and stored where they travel with the array.

@@ -2,6 +2,18 @@
 //!
 //! One file per family; each has `instantiate`, which makes a [`Guest`] of a compiled module.
 
+mod any_array;
+mod chonkle_component;
+mod chonkle_core;
+mod component;
+mod guest;
+mod numcodecs_component;
+pub(in crate::wasm) mod numcodecs_core;
+#[cfg(test)]
+mod numcodecs_tests;
+mod ports;
+#[cfg(test)]
+pub(in crate::wasm) mod testing;
 mod wazarr;
 
 use serde_json::{Map, Value};
@@ -228,6 +240,13 @@ pub fn instantiate(
 ) -> Result<Box<dyn Guest>, WasmError> {
     match module.interface() {
         Interface::WazarrCore => wazarr::instantiate(module, setup, limits),
-        other => Err(WasmError::Missing(format!("run yet: its interface is {}", other.name()))),
+        Interface::ChonkleA | Interface::ChonkleD | Interface::ChonkleECore => {
+            chonkle_core::instantiate(module, setup, limits)
+        }
+        Interface::ChonkleB | Interface::ChonkleC | Interface::ChonkleEComponent => {
+            chonkle_component::instantiate(module, setup, limits)
+        }
+        Interface::NumcodecsCore => numcodecs_core::instantiate(module, setup, limits),
+        Interface::NumcodecsComponent => numcodecs_component::instantiate(module, setup, limits),
     }
 }

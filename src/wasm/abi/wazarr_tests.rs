@@ -22,6 +22,14 @@ fn decode_some(module: &[u8], encoded: &[u8], room: Room) -> Result<Vec<u8>, Was
     decode_with(&mut Instances::default(), &recipe(module, setup(), small_limits()), encoded, room)
 }
 
+fn guest_fields(version: u32) -> String {
+    format!(
+        r#"(memory (export "memory") 1) (func (export "wazarr_abi") (result i32) (i32.const {version}))
+           (func (export "alloc") (param i32) (result i32) (i32.const 0))
+           (func (export "dealloc") (param i32 i32))"#
+    )
+}
+
 fn broken(result: Result<Vec<u8>, WasmError>) -> String {
     match result {
         Err(WasmError::Broken(text)) => text,
@@ -196,32 +204,21 @@ fn a_guest_is_configured_once() {
 
 #[test]
 fn what_a_module_lacks_is_said() {
-    let version = r#"(module (memory (export "memory") 1)
-        (func (export "wazarr_abi") (result i32) (i32.const 2))
-        (func (export "alloc") (param i32) (result i32) (i32.const 0))
-        (func (export "dealloc") (param i32 i32)))"#;
-    for (text, word) in [
-        (version, "version 2"),
-        (r#"(module (func (export "wazarr_abi") (result i32) (i32.const 1)))"#, "memory"),
+    let abi = r#"(func (export "wazarr_abi") (result i32) (i32.const 1))"#;
+    let memory = r#"(memory (export "memory") 1)"#;
+    for (fields, word) in [
+        (guest_fields(2), "version 2"),
+        (abi.to_owned(), "memory"),
+        (format!("{abi} {memory}"), "alloc"),
         (
-            r#"(module (memory (export "memory") 1) (func (export "wazarr_abi") (result i32) (i32.const 1)))"#,
+            format!(r#"{abi} {memory} (func (export "alloc") (param i64) (result i32) (i32.const 0))"#),
             "alloc",
         ),
-        (
-            r#"(module (import "wasi_snapshot_preview1" "proc_exit" (func (param i32))) (func (export "wazarr_abi")))"#,
-            "import",
-        ),
-        (
-            r#"(module (memory (export "memory") 1) (func (export "wazarr_abi") (result i32) (i32.const 1))
-             (func (export "alloc") (param i64) (result i32) (i32.const 0)))"#,
-            "another type",
-        ),
+        (format!(r#"(import "env" "f" (func)) {abi} {memory}"#), "env"),
     ] {
-        let result = decode(&assemble(text));
-        assert!(
-            matches!(&result, Err(WasmError::Invalid(said)) if said.contains(word)),
-            "{word}: {result:?}"
-        );
+        let error = decode(&assemble(&format!("(module {fields})"))).unwrap_err();
+        assert!(matches!(error, WasmError::Invalid(_) | WasmError::Missing(_)), "{error:?}");
+        assert!(error.to_string().contains(word), "{word}: {error}");
     }
     let only_decodes = decoder("(i64.const 0)");
     assert!(matches!(encode(&only_decodes, &[], at_most(9)), Err(WasmError::Missing(_))));

@@ -1,0 +1,132 @@
+//! Components of the chonkle family: B (data and a configuration in, data out), C (port maps) and the
+//! component form of E (C with a `signature` function).
+//!
+//! Data is copied into the guest by the component model, and out of it into memory of ours before the guest
+//! frees its own: one copy more than a core module takes.
+
+use serde_json::Value;
+use wasmtime::component::TypedFunc;
+
+use super::component::{self, fault, function, limit_result};
+use super::guest::{call, reported};
+use super::ports::PortSetup;
+use super::{Guest, Interface, Room, Setup, Take};
+use crate::wasm::{CompiledModule, Limits, Session, WasmError};
+
+/// What a signature may be long.
+const SIGNATURE_ROOM: Room = Room { expected: None, limit: 1 << 20 };
+
+type Answer<T> = (Result<T, String>,);
+type WithConfiguration = TypedFunc<(&'static [u8], &'static str), Answer<Vec<u8>>>;
+type PortMap = [(&'static str, &'static [u8])];
+type WithPorts = TypedFunc<(&'static PortMap,), Answer<Vec<(String, Vec<u8>)>>>;
+
+/// A guest of any of the three.
+struct ChonkleComponent {
+    session: Session,
+    calls: Calls,
+}
+
+enum Calls {
+    WithConfiguration { decode: Option<WithConfiguration>, encode: Option<WithConfiguration>, json: String },
+    WithPorts { decode: Option<WithPorts>, encode: Option<WithPorts>, ports: PortSetup },
+}
+
+pub(super) fn instantiate(
+    module: &CompiledModule,
+    setup: &Setup,
+    limits: &Limits,
+) -> Result<Box<dyn Guest>, WasmError> {
+    let mut session = Session::new(module, limits)?;
+    let calls = call(&mut session, |store| {
+        let instance = component::start(store, module)?;
+        if module.interface() == Interface::ChonkleB {
+            return Ok(Calls::WithConfiguration {
+                decode: function(store, &instance, None, "decode")?,
+                encode: function(store, &instance, None, "encode")?,
+                json: Value::Object(setup.parameters.clone()).to_string(),
+            });
+        }
+        let has_signature = module.interface() == Interface::ChonkleEComponent;
+        let name = if has_signature { "cylf:codec/transform" } else { "chonkle:codec/transform" };
+        let interface = component::interface(store, module, &instance, name)?;
+        let mut signature = module.survey().signature.clone();
+        if signature.is_none() && has_signature {
+            let function = function::<(), (Vec<u8>,)>(store, &instance, Some(&interface), "signature")?;
+            if let Some(function) = function {
+                limit_result(store, SIGNATURE_ROOM);
+                let (text,) = function.call(&mut *store, ()).map_err(fault)?;
+                signature = Some(super::ports::parse_signature(&text)?);
+            }
+        }
+        Ok(Calls::WithPorts {
+            decode: function(store, &instance, Some(&interface), "decode")?,
+            encode: function(store, &instance, Some(&interface), "encode")?,
+            ports: PortSetup::new(signature.as_ref(), setup)?,
+        })
+    })?;
+    Ok(Box::new(ChonkleComponent { session, calls }))
+}
+
+impl ChonkleComponent {
+    fn run(
+        &mut self,
+        is_decoding: bool,
+        data: &[u8],
+        room: Room,
+        take: &mut Take<'_>,
+    ) -> Result<(), WasmError> {
+        let Self { session, calls } = self;
+        let missing = || WasmError::Missing(if is_decoding { "decode" } else { "encode" }.to_owned());
+        let result = match calls {
+            Calls::WithConfiguration { decode, encode, json } => {
+                let function = if is_decoding { &*decode } else { &*encode };
+                let function = function.as_ref().ok_or_else(missing)?;
+                call(session, |store| {
+                    limit_result(store, room);
+                    let (answer,) = function.call(store, (data, json.as_str())).map_err(fault)?;
+                    answer.map_err(|text| reported(text.as_bytes()))
+                })?
+            }
+            Calls::WithPorts { decode, encode, ports } => {
+                let function = if is_decoding { &*decode } else { &*encode };
+                let function = function.as_ref().ok_or_else(missing)?;
+                let ports = ports.of(is_decoding)?;
+                let parameters = ports.parameters.iter().map(|(name, text)| (name.as_str(), text.as_slice()));
+                let data = (ports.data_input.as_str(), data);
+                let port_map: Vec<(&str, &[u8])> = std::iter::once(data).chain(parameters).collect();
+                let mut results = call(session, |store| {
+                    limit_result(store, room);
+                    let (answer,) = function.call(store, (port_map.as_slice(),)).map_err(fault)?;
+                    answer.map_err(|text| reported(text.as_bytes()))
+                })?;
+                let position = ports.position_of_result(results.iter().map(|(name, _)| name.as_str()))?;
+                results.swap_remove(position).1
+            }
+        };
+        room.admit(result.len())?;
+        take(&result)
+    }
+}
+
+impl Guest for ChonkleComponent {
+    fn decode(&mut self, encoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
+        self.run(true, encoded, room, take)
+    }
+
+    fn encode(&mut self, decoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
+        self.run(false, decoded, room, take)
+    }
+
+    fn encoded_bound(&mut self, _decoded_len: usize) -> Result<Option<usize>, WasmError> {
+        Ok(None)
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.session.memory_bytes()
+    }
+}
+
+#[cfg(test)]
+#[path = "chonkle_component_tests.rs"]
+mod tests;
