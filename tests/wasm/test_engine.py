@@ -119,7 +119,7 @@ def test_trust_is_by_digest() -> None:
 
 
 def declared(name: str = "zlib", **more: Any) -> dict[str, Any]:
-    return {"wazarr.wasm": {"native": {DIGEST: {"name": name, **more}}}}
+    return {"wazarr.wasm.native": {DIGEST: {"name": name, **more}}}
 
 
 def test_a_native_codec_stands_in_by_digest() -> None:
@@ -168,7 +168,7 @@ def test_a_stand_in_that_cannot_leaves_it_to_the_module() -> None:
 )
 def test_declarations_that_make_no_sense(wrong: Any) -> None:
     with (
-        zarr.config.set({"wazarr.wasm": {"native": {DIGEST: wrong}}}),
+        zarr.config.set({"wazarr.wasm.native": {DIGEST: wrong}}),
         pytest.raises(InvalidInputError, match=r"wazarr\.wasm\.native"),
     ):
         engine.native_equivalent(Description("x", "bytes-bytes", DIGEST))
