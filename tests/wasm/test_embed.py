@@ -57,7 +57,7 @@ def guest() -> Path:
 def create(node: Any, guest: Path, *, embed: Any = "never", **settings: Any) -> zarr.Array[Any]:
     """Make an array whose compressor is the module, and fill it."""
     zarr_format = (
-        settings.get("zarr_format") or getattr(node, "metadata", None) and node.metadata.zarr_format or 3
+        settings.get("zarr_format") or (getattr(node, "metadata", None) and node.metadata.zarr_format) or 3
     )
     codec = wazarr.WasmCodec(guest, codec="identity", embed=embed, zarr_format=zarr_format)
     common: dict[str, Any] = {"shape": VALUES.shape, "chunks": (4, 4), "dtype": "i4", "compressors": [codec]}
