@@ -31,6 +31,7 @@ def failed(findings: list[Finding]) -> dict[str, str]:
 GOOD: list[tuple[str, dict[str, Any]]] = [
     ("identity", {}),
     ("growing", {}),
+    ("curious", {}),
     ("byte-shuffle", {"parameters": {"elementsize": 8}}),
     ("zlib", {"parameters": {"level": 1}}),
     ("lz4", {}),
