@@ -11,7 +11,8 @@ from tests.wasm.built import ROOT, guest_path
 def test_the_demonstration_reads_the_tile_elsewhere() -> None:
     for name in ("tiff-predictor-2", "zlib"):
         guest_path(name)
-    command = [sys.executable, ROOT / "examples" / "sentinel2" / "demo.py", "--quick", "--rounds", "1"]
+    script = str(ROOT / "examples" / "sentinel2" / "demo.py")
+    command = [sys.executable, script, "--quick", "--rounds", "1"]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "1448479 bytes, unchanged: True" in result.stdout
