@@ -21,7 +21,7 @@ use super::{Array, ITEM_BYTES};
 
 /// The chunks of a batch as files below a folder.
 pub(crate) fn files(root: &Path, batch: &Batch) -> FilesystemBatch {
-    FilesystemBatch::new(root.to_owned(), batch.keys())
+    FilesystemBatch::new(root.to_owned(), batch.keys(), FileAccess::default())
 }
 
 /// A store without chunks.
