@@ -11,10 +11,6 @@ from wazarr import lanes
 from wazarr.lanes import for_each
 
 
-class Store:
-    """Something that is asked."""
-
-
 @pytest.mark.parametrize("limit", [1, 3, 100])
 async def test_for_each_visits_every_index_once_in_order_of_start(limit: int) -> None:
     started: list[int] = []
@@ -73,14 +69,11 @@ async def test_few_begin_and_the_others_follow_where_the_store_makes_us_wait() -
         await asyncio.sleep(0.15)
         now -= 1
 
-    store = Store()
     start = time.perf_counter()
-    await for_each(64, 64, body, tries=store)
+    await for_each(64, 64, body, is_guess=True)
     assert most == 64
     # One wait, not eight: a machine may be busy, but not for a second.
     assert time.perf_counter() - start < 1.0
-    assert lanes._is_far(store)
-    assert not lanes._is_far(Store())
 
 
 async def test_few_stay_where_the_store_works() -> None:
@@ -96,10 +89,8 @@ async def test_few_stay_where_the_store_works() -> None:
         await asyncio.sleep(0)
         now -= 1
 
-    store = Store()
-    await for_each(100, 64, body, tries=store)
+    await for_each(100, 64, body, is_guess=True)
     assert most == lanes.FIRST
-    assert not lanes._is_far(store)
 
 
 async def test_a_process_that_is_busy_with_something_else_waits_for_no_more_than_twice_as_many() -> None:
@@ -124,13 +115,6 @@ async def test_a_process_that_is_busy_with_something_else_waits_for_no_more_than
             await asyncio.sleep(0)
 
     working = asyncio.ensure_future(work())
-    await asyncio.wait_for(for_each(32, 32, body, tries=Store()), 30)
+    await asyncio.wait_for(for_each(32, 32, body, is_guess=True), 30)
     await working
     assert most == 32
-
-
-async def test_a_store_without_room_for_weak_references_is_asked_all_the_same() -> None:
-    async def body(_: int) -> None:
-        await asyncio.sleep(0.02)
-
-    await for_each(20, 20, body, tries=(1, 2))

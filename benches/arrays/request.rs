@@ -13,7 +13,7 @@ use wazarr::plan::selection::contiguous_strides;
 use wazarr::plan::{DisjointRegions, Region, Selection};
 use wazarr::scatter::{ArrayMemory, Output};
 use wazarr::schedule::{CancelToken, Work};
-use wazarr::store::filesystem::FilesystemBatch;
+use wazarr::store::filesystem::{FileAccess, FilesystemBatch};
 use wazarr::store::{ChunkStore, Use};
 
 use super::batch::Batch;

@@ -89,8 +89,8 @@ class _Reading:
     async def run(self) -> None:
         """Fetch everything and have it decoded, without waiting for the last to be decoded."""
         lanes = max(1, self._limit // len(self._groups[0]))
-        tries = None if config.wanted_concurrency() else getattr(self._batch[0][0], "store", None)
-        await for_each(len(self._groups), lanes, self._body, tries=tries)
+        is_guess = config.wanted_concurrency() is None
+        await for_each(len(self._groups), lanes, self._body, is_guess=is_guess)
 
     async def _body(self, position: int) -> None:
         group = self._groups[position]

@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn any_length_and_any_range() {
         let path = std::env::temp_dir().join(format!("wazarr-direct-{}", std::process::id()));
-        let bytes: Vec<u8> = (0..3 * PIECE_BYTES + 77).map(|at| (at % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..=250).cycle().take(3 * PIECE_BYTES + 77).collect();
         for len in [0, 1, 4095, 4096, 4097, PIECE_BYTES, PIECE_BYTES + 1, bytes.len()] {
             let file = File::create(&path).unwrap();
             enable(&file);
