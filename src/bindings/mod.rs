@@ -88,5 +88,6 @@ mod _native {
         super::wasm::after_fork_in_child();
         crate::schedule::after_fork_in_child();
         crate::locks::after_fork_in_child();
+        crate::store::filesystem::after_fork_in_child();
     }
 }

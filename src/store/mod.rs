@@ -1,7 +1,6 @@
 //! Stores that we speak to ourselves. A store answers for one key at a time; which requests run when is
 //! the pipeline's business.
 
-mod ahead;
 pub mod filesystem;
 #[cfg(feature = "remote")]
 pub mod remote;
