@@ -104,6 +104,14 @@ impl From<object_store::Error> for Failed {
     }
 }
 
+/// Whether there is no such value. That there is no such bucket or container is something else, though the
+/// status is the same: every value would seem to be missing.
+fn is_missing(error: &object_store::Error) -> bool {
+    let object_store::Error::NotFound { source, .. } = error else { return false };
+    let text = source.to_string();
+    !["<Code>NoSuchBucket</Code>", "<Code>ContainerNotFound</Code>"].iter().any(|code| text.contains(code))
+}
+
 /// Whether a server may not know ranges that count from the end.
 fn lacks_suffixes(error: &object_store::Error) -> bool {
     matches!(error, object_store::Error::NotSupported { .. })
@@ -144,7 +152,7 @@ impl RemoteStore for ObjectRemote {
         async move {
             match self.fetch(&path_of(key)?, &range, limit_bytes).await {
                 Ok(fetched) => Ok(Some(fetched)),
-                Err(Failed::Store(object_store::Error::NotFound { .. })) => Ok(None),
+                Err(Failed::Store(error)) if is_missing(&error) => Ok(None),
                 Err(Failed::Store(error)) => Err(fault_of(&error)),
                 Err(Failed::BrokenOff(error, attempt)) => Err(RemoteFault { attempt, ..fault_of(&error) }),
                 Err(Failed::TooLong) => Err(RemoteFault::too_long(limit_bytes)),
