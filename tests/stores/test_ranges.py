@@ -46,7 +46,14 @@ def test_parts_of_shards_without_ranges(
 
 @BOTH
 @pytest.mark.parametrize(
-    "kind", ["fewer bytes than asked", "more bytes than asked", "other bytes than asked"]
+    "kind",
+    [
+        "fewer bytes than asked",
+        "more bytes than asked",
+        "other bytes than asked",
+        "shorter than told",
+        "longer than told",
+    ],
 )
 @pytest.mark.parametrize("about", ["index and data", "data"])
 def test_an_answer_to_another_question_is_not_taken(
@@ -67,7 +74,9 @@ def test_an_answer_to_another_question_is_not_taken(
 
 
 @BOTH
-@pytest.mark.parametrize("kind", ["fewer bytes than asked", "other bytes than asked"])
+@pytest.mark.parametrize(
+    "kind", ["fewer bytes than asked", "other bytes than asked", "shorter than told", "longer than told"]
+)
 def test_a_wrong_answer_that_passes_is_asked_again(
     kind: Any, reader: str, file_server: FileServer, tmp_path: Path
 ) -> None:

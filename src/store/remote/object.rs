@@ -4,10 +4,10 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-use futures_util::FutureExt;
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt};
 
 use super::{Answer, Fetched, RemoteFault, RemoteStore, pause_after, without_secrets};
 use crate::store::ByteRange;
@@ -46,7 +46,7 @@ impl ObjectRemote {
             }
             let value_len = Some(answer.meta.size);
             // The crate tries again until an answer begins; one that breaks off it often leaves to us.
-            match answer.bytes().await {
+            match body_of(answer).await {
                 Ok(bytes) => return Ok(Fetched { bytes, value_len }),
                 Err(error) if attempt > self.retries => return Err(Failed::BrokenOff(error, attempt)),
                 Err(_) => tokio::time::sleep(pause_after(attempt)).await,
@@ -88,6 +88,32 @@ impl ObjectRemote {
         }
         Ok(Fetched::part_of(&self.part(path, None, limit_bytes).await?.bytes, range))
     }
+}
+
+/// The body of an answer, if it is as long as the answer says: a server may announce one part and send another.
+async fn body_of(answer: GetResult) -> object_store::Result<Bytes> {
+    let announced =
+        usize::try_from(answer.range.end.saturating_sub(answer.range.start)).unwrap_or(usize::MAX);
+    let mut pieces = answer.into_stream();
+    // Mostly the only one, and then not copied.
+    let first = pieces.try_next().await?.unwrap_or_default();
+    let mut body = BytesMut::new();
+    let mut len = first.len();
+    while len <= announced
+        && let Some(piece) = pieces.try_next().await?
+    {
+        if body.is_empty() {
+            body.reserve(announced);
+            body.extend_from_slice(&first);
+        }
+        len += piece.len();
+        body.extend_from_slice(&piece);
+    }
+    if len == announced {
+        return Ok(if body.is_empty() { first } else { body.freeze() });
+    }
+    let text = format!("the answer is of {len} bytes or more, and says that it is of {announced}");
+    Err(object_store::Error::Generic { store: "remote", source: text.into() })
 }
 
 /// Why a value did not arrive.
