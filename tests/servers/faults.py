@@ -46,9 +46,10 @@ class Fault:
         connection is reset (RST). ``"short body"``: the announced length is right, but the connection is
         closed in order (FIN) after half of it. ``"fewer bytes than asked"``, ``"more bytes than asked"``: a
         well-formed answer of a consistent length that is not the one asked for. ``"other bytes than asked"``:
-        a well-formed answer with bytes from elsewhere, which its Content-Range admits. ``"shorter than told"``,
-        ``"longer than told"``: other bytes than its Content-Range says. ``"drip"``: the right
-        answer in small pieces. ``"silence"``: nothing, until the client closes or the server stops.
+        a well-formed answer with bytes from elsewhere, which its Content-Range admits.
+        ``"shorter than told"``, ``"longer than told"``: a length other than its Content-Range says.
+        ``"drip"``: the right answer in small pieces. ``"silence"``: nothing, until the client closes or the
+        server stops.
     status : int
         For ``"status"``.
     headers : mapping

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from zarr.storage import ObjectStore
 
 from tests.servers.emulators import AzureContainer, GoogleBucket
-from tests.servers.s3 import Bucket
 from tests.stores.readers import RETRIES
 
 if TYPE_CHECKING:
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from zarr.abc.store import Store
 
     from tests.servers.files import FileServer
+    from tests.servers.s3 import Bucket
 
     Container = Bucket | AzureContainer | GoogleBucket
 
@@ -44,15 +44,24 @@ def prefix_of(cloud: str) -> str:
     return "testaccount/files/" if cloud == "azure" else "files/"
 
 
-def over_files(cloud: str, server: FileServer, path: str = "array", *, read_only: bool = True) -> Store:
+def over_files(
+    cloud: str,
+    server: FileServer,
+    path: str = "array",
+    *,
+    read_only: bool = True,
+    session_token: str | None = None,
+) -> Store:
     """Return a cloud's store of what the file server has below `prefix_of`.
 
-    It never looks at signatures, and can fail in more ways than a cloud's own server.
+    It never looks at signatures, and can fail in more ways than a cloud's own server. The session token is
+    S3's.
     """
     endpoint = server.url().rstrip("/")
     if cloud == "s3":
         from obstore.store import S3Store
 
+        token: dict[str, Any] = {} if session_token is None else {"session_token": session_token}
         store: Any = S3Store(
             "files",
             prefix=path,
@@ -60,11 +69,13 @@ def over_files(cloud: str, server: FileServer, path: str = "array", *, read_only
             region="us-east-1",
             access_key_id="AKIAIOSFODNN7EXAMPLE",
             secret_access_key=SECRET,
-            session_token=SECRET,
             virtual_hosted_style_request=False,
             client_options={"allow_http": True},
             retry_config=RETRIES,
+            **token,
         )
         return ObjectStore(store, read_only=read_only)
     cls = AzureContainer if cloud == "azure" else GoogleBucket
-    return ObjectStore(cls(endpoint, "files", SECRET).obstore(path, retry_config=RETRIES), read_only=read_only)
+    return ObjectStore(
+        cls(endpoint, "files", SECRET).obstore(path, retry_config=RETRIES), read_only=read_only
+    )

@@ -44,7 +44,6 @@ class Place:
         bucket: Bucket = self.request.getfixturevalue("bucket")
         return bucket
 
-
     def cloud(self, kind: str) -> AzureContainer | GoogleBucket:
         """A container of Azure's or a bucket of Google's, the same one for all of a test."""
         fixture = {"azure": "azure_container", "gcs": "google_bucket"}[kind]

@@ -131,11 +131,13 @@ def test_who_is_not_let_in_gets_an_error(
         stranger = zarr.Array(
             replace(
                 array.async_array,
-                store_path=replace_store(array.store_path, ObjectStore(replace(known, secret=wrong).obstore())),
+                store_path=replace_store(
+                    array.store_path, ObjectStore(replace(known, secret=wrong).obstore())
+                ),
             )
         )
     status = {"azure": 403, "gcs": 401}[cloud]
-    texts = []
+    texts: list[str] = []
     for act in (lambda: stranger[...], lambda: stranger.__setitem__(slice(None), 3)):
         with pytest.raises(wazarr.errors.StoreError) as failure:
             act()
