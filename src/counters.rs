@@ -16,6 +16,11 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// Counts bytes of a chunk that is counted already.
+    pub fn add_bytes(&self, bytes_encoded: usize) {
+        self.bytes_encoded.fetch_add(bytes_encoded as u64, Ordering::Relaxed);
+    }
+
     /// Counts one chunk.
     pub fn add(&self, bytes_encoded: usize, bytes_decoded: usize) {
         self.chunks.fetch_add(1, Ordering::Relaxed);
@@ -45,6 +50,12 @@ pub struct Counters {
     pub bytes_fetched: AtomicU64,
     /// Bytes of these that nobody asked for, between those that were fetched together.
     pub bytes_wasted: AtomicU64,
+    /// Files opened for requests that pass by the page cache.
+    pub direct: AtomicU64,
+    /// Files that were to be, and refused.
+    pub direct_refused: AtomicU64,
+    /// Files that were still open from an earlier read.
+    pub handles_reused: AtomicU64,
 }
 
 /// The process's counters.
@@ -66,6 +77,9 @@ pub static COUNTERS: Counters = Counters {
     python_requests: AtomicU64::new(0),
     bytes_fetched: AtomicU64::new(0),
     bytes_wasted: AtomicU64::new(0),
+    direct: AtomicU64::new(0),
+    direct_refused: AtomicU64::new(0),
+    handles_reused: AtomicU64::new(0),
 };
 
 impl Counters {
@@ -102,8 +116,19 @@ impl Counters {
         self.bytes_wasted.fetch_add(len_bytes, Ordering::Relaxed);
     }
 
+    /// Counts a file whose requests were to pass by the page cache.
+    pub fn add_direct(&self, does: bool) {
+        let counter = if does { &self.direct } else { &self.direct_refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts a file that was still open.
+    pub fn add_reused_handle(&self) {
+        self.handles_reused.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Every counter, with where it stands.
-    pub fn all(&self) -> [(&'static str, &AtomicU64); 13] {
+    pub fn all(&self) -> [(&'static str, &AtomicU64); 16] {
         [
             ("read.chunks", &self.read.chunks),
             ("read.bytes_encoded", &self.read.bytes_encoded),
@@ -118,6 +143,9 @@ impl Counters {
             ("store_requests.python", &self.python_requests),
             ("store_requests.bytes_fetched", &self.bytes_fetched),
             ("store_requests.bytes_wasted", &self.bytes_wasted),
+            ("files.direct", &self.direct),
+            ("files.direct_refused", &self.direct_refused),
+            ("files.reused", &self.handles_reused),
         ]
     }
 

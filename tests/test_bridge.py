@@ -14,7 +14,7 @@ from zarr.storage import MemoryStore, WrapperStore
 
 import wazarr
 from tests.pipelines import ZARR_VERSION
-from wazarr import bridge, stores
+from wazarr import stores
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -180,55 +180,7 @@ def test_errors_of_a_stores_own_class_reach_the_caller() -> None:
         array[10:15]
 
 
-# --- for_each ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("limit", [1, 3, 100])
-async def test_for_each_visits_every_index_once_in_order_of_start(limit: int) -> None:
-    started: list[int] = []
-    now = most = 0
-
-    async def body(index: int) -> None:
-        nonlocal now, most
-        started.append(index)
-        now += 1
-        most = max(most, now)
-        await asyncio.sleep(0.001 * (index % 3))
-        now -= 1
-
-    await bridge.for_each(20, limit, body)
-    assert started == list(range(20))
-    assert most == min(20, limit)
-    await bridge.for_each(0, limit, body)
-    assert len(started) == 20
-
-
-@pytest.mark.parametrize("limit", [1, 3])
-async def test_for_each_is_over_when_it_returns_whatever_happens(limit: int) -> None:
-    active: set[int] = set()
-
-    async def body(index: int) -> None:
-        active.add(index)
-        try:
-            await asyncio.sleep(0)
-            if index == 4:
-                raise LookupError(index)
-            await asyncio.sleep(0.001)
-        finally:
-            # Even if letting go takes a while.
-            for _ in range(3):
-                await asyncio.sleep(0)
-            active.discard(index)
-
-    with pytest.raises(LookupError, match="4"):
-        await bridge.for_each(20, limit, body)
-    assert not active
-    task = asyncio.ensure_future(bridge.for_each(4, limit, body))
-    await asyncio.sleep(0.0005)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    assert not active
+# --- ranges ---------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,15 @@ DEFAULTS: dict[str, Any] = {
     "codec_pipeline.chunk_concurrent_minimum": 4,
     "codec_pipeline.validate_checksums": True,
     "codec_pipeline.strict": False,
+    "codec_pipeline.direct_io": False,
+    "codec_pipeline.file_handle_cache_size": None,
     "wazarr.store_concurrency": None,
     "wazarr.store_retries": 4,
     "wazarr.store_timeout_s": 60.0,
     "wazarr.small_shard_bytes": 256 * 1024,
     "wazarr.bytes_in_flight": 256 * 1024 * 1024,
     "wazarr.variable_length_limit": 512 * 1024 * 1024,
+    "wazarr.progress": False,
     "wazarr.allow_unsafe_pickle_decode": False,
 }
 
@@ -199,3 +202,43 @@ async def test_the_bytes_in_flight_are_bounded(store: str, allowed: int, most: i
         assert np.array_equal(np.asarray(await array.getitem(slice(None))), values)
         # A chunk of 2 KiB counts twice: as stored and as decoded.
         assert most_seen == (most if store == "python" else 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, (False, 0)),
+        ({"codec_pipeline.direct_io": True}, (True, 0)),
+        ({"codec_pipeline.direct_io": "yes"}, (False, 0)),
+        ({"codec_pipeline.file_handle_cache_size": 7}, (False, 7)),
+        ({"codec_pipeline.file_handle_cache_size": "7"}, (False, 7)),
+        ({"codec_pipeline.file_handle_cache_size": -7}, (False, 0)),
+        ({"codec_pipeline.direct_io": True, "codec_pipeline.file_handle_cache_size": 1}, (True, 1)),
+    ],
+)
+def test_how_files_are_used(settings: dict[str, Any], expected: tuple[bool, int]) -> None:
+    with zarr_config.set(settings):
+        assert config.file_access() == expected
+
+
+def test_nonsense_about_files_is_reported() -> None:
+    with (
+        zarr_config.set({"codec_pipeline.file_handle_cache_size": "many"}),
+        pytest.warns(UserWarning, match="file_handle_cache_size='many'"),
+    ):
+        assert config.file_access() == (False, 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, None),
+        ({"wazarr.store_concurrency": 64}, 64),
+        ({"async.concurrency": 12}, 12),
+        ({"async.concurrency": 10}, None),
+    ],
+)
+def test_whether_anybody_said_how_many_requests(settings: dict[str, Any], expected: int | None) -> None:
+    with zarr_config.set(settings):
+        assert config.wanted_concurrency() == expected
+        assert config.store_concurrency() == (expected or 64)

@@ -13,7 +13,7 @@ use wazarr::plan::selection::contiguous_strides;
 use wazarr::plan::{DisjointRegions, Region, Selection};
 use wazarr::scatter::{ArrayMemory, Output};
 use wazarr::schedule::{CancelToken, Work};
-use wazarr::store::filesystem::FilesystemBatch;
+use wazarr::store::filesystem::{FileAccess, FilesystemBatch};
 use wazarr::store::{ChunkStore, Use};
 
 use super::batch::Batch;
@@ -21,7 +21,7 @@ use super::{Array, ITEM_BYTES};
 
 /// The chunks of a batch as files below a folder.
 pub(crate) fn files(root: &Path, batch: &Batch) -> FilesystemBatch {
-    FilesystemBatch::new(root.to_owned(), batch.keys())
+    FilesystemBatch::new(root.to_owned(), batch.keys(), FileAccess::default())
 }
 
 /// A store without chunks.

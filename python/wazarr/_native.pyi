@@ -262,6 +262,9 @@ class ReadJob:
     def __len__(self) -> int:
         """Return the number of chunks."""
 
+    def done(self) -> int:
+        """Return how many chunks are where they belong."""
+
     def survey(self) -> tuple[int, int, int, int | None, int | None]:
         """Say what the read would touch, without reading.
 
@@ -479,6 +482,12 @@ class WriteJob:
 
     def __len__(self) -> int:
         """Return the number of chunks."""
+
+    def done(self) -> int:
+        """Return how many chunks are stored."""
+
+    def note_done(self) -> None:
+        """Count a chunk that Python has stored."""
 
     def run(self) -> bool:
         """Write everything on this thread, without the interpreter lock.

@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zarr.abc.store import RangeByteRequest, SuffixByteRequest
+from zarr.abc.store import RangeByteRequest
 
 from wazarr import config, stores, sync_bridge
 from wazarr.errors import StoreError, of_store
 from wazarr.jobs import ended
+from wazarr.lanes import for_each
+from wazarr.shard_parts import PartOfShard, no_longer_than
 from wazarr.stores import StorePath, ranges_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from wazarr import _native
 
@@ -27,38 +30,8 @@ __all__ = ["read", "write"]
 
 _T = TypeVar("_T")
 
-
-async def for_each(count: int, limit: int, body: Callable[[int], Awaitable[None]]) -> None:
-    """Await `body(0)` … `body(count - 1)`, at most `limit` at a time; the first failure ends the rest.
-
-    Parameters
-    ----------
-    count : int
-        How many.
-    limit : int
-        How many at the same time, at most.
-    body : callable
-        What to do for each index.
-    """
-    lanes = min(count, limit)
-    if lanes <= 1:
-        for index in range(count):
-            await body(index)
-        return
-    indices = iter(range(count))
-
-    async def lane() -> None:
-        for index in indices:
-            await body(index)
-
-    tasks = [asyncio.ensure_future(lane()) for _ in range(lanes)]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        # All are over before this returns: none may touch the caller's array any more.
-        await asyncio.gather(*tasks, return_exceptions=True)
+_GROUP = 8
+"""Small values in one request; Icechunk fetches at most ten of one request at the same time."""
 
 
 async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
@@ -76,25 +49,9 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
         indices = await sync_bridge.read(job, batch)
         if not indices:
             return
-    limit = _in_flight(job, batch)
-    # Shards that are read at the same time share what is allowed.
-    share = max(1, limit // min(limit, len(batch)))
-    most = stores.max_waiting_bytes()
-
-    async def body(position: int) -> None:
-        index = indices[position]
-        getter, spec = batch[index][:2]
-        part = job.partial_shard(index) if isinstance(getter, StorePath) else None
-        if part is None:
-            buffer = await _named(getter, "get", getter.get(prototype=spec.prototype))
-            left = job.feed(index, None if buffer is None else buffer.as_numpy_array())
-        else:
-            left = await _feed_part_of_shard(job, index, getter, spec, part, share)
-        if left > most:
-            await ended(job, lambda notify: job.wait(most // 2, notify))
-
+    reading = _Reading(job, batch, indices)
     try:
-        await for_each(len(indices), limit, body)
+        await reading.run()
     except BaseException:
         job.cancel()
         # Nothing may touch the caller's array any more; how that ends is nobody's news.
@@ -104,27 +61,114 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> None:
     await ended(job, lambda notify: job.wait(0, notify))
 
 
-async def _feed_part_of_shard(
-    job: _native.ReadJob, index: int, getter: Any, spec: Any, part: tuple[str, int], limit: int
-) -> int:
-    """Fetch a shard's index, then the inner chunks that are needed, neighbours in one request.
+class _Reading:
+    """One read: which chunks are asked for together, and how many at the same time."""
 
-    At most `limit` requests are in flight at the same time. Answers what `feed` answers.
-    """
-    location, index_len = part
-    request = RangeByteRequest(0, index_len) if location == "start" else SuffixByteRequest(index_len)
-    buffer = await _named(getter, "get", getter.get(prototype=spec.prototype, byte_range=request))
-    if buffer is None:
-        return job.feed(index, None)
-    stored_index = _no_longer_than(index_len, buffer.as_numpy_array(), getter)
-    max_gap, max_bytes = stores.coalescing(spec)
-    shard_index, ranges = job.shard_ranges(index, stored_index)
-    fetching = _fetch_ranges(getter, spec, ranges, max_gap, max_bytes, limit)
-    parts = await _named(getter, "get", fetching)
-    if parts is None:
-        # Deleted between the two requests: as zarr-python has it, the shard is missing.
-        return job.feed(index, None)
-    return job.feed_parts(index, shard_index, parts)
+    def __init__(
+        self, job: _native.ReadJob, batch: Sequence[tuple[Any, ...]], indices: Sequence[int]
+    ) -> None:
+        self._job = job
+        self._batch = batch
+        self._limit = _in_flight(job, batch)
+        self._most = stores.max_waiting_bytes()
+        # Shards that are read at the same time share what is allowed.
+        self._share = max(1, self._limit // min(self._limit, len(batch)))
+        self._budget = _Budget(config.bytes_in_flight())
+        self._many = self._way_of_many()
+        size = 1 if self._many is None else min(_GROUP, self._limit)
+        self._groups = [indices[start : start + size] for start in range(0, len(indices), size)]
+
+    def _way_of_many(self) -> Callable[..., Any] | None:
+        getter, spec = self._batch[0][:2]
+        if type(getter) is not StorePath or any(entry[0].store is not getter.store for entry in self._batch):
+            return None
+        many = stores.many_of(getter.store, spec)
+        has_parts = many is not None and any(self._job.partial_shard(at) for at in range(len(self._batch)))
+        return None if has_parts else many
+
+    async def run(self) -> None:
+        """Fetch everything and have it decoded, without waiting for the last to be decoded."""
+        lanes = max(1, self._limit // len(self._groups[0]))
+        is_guess = config.wanted_concurrency() is None
+        await for_each(len(self._groups), lanes, self._body, is_guess=is_guess)
+
+    async def _body(self, position: int) -> None:
+        group = self._groups[position]
+        left = await self._feed_many(group) if self._many is not None else None
+        if left is None:
+
+            async def feed(at: int) -> None:
+                nonlocal left
+                left = await self._feed(group[at])
+
+            await for_each(len(group), len(group), feed)
+        if left is not None and left > self._most:
+            await ended(self._job, lambda notify: self._job.wait(self._most // 2, notify))
+
+    async def _feed_many(self, group: Sequence[int]) -> int | None:
+        """Fetch several chunks in one request; None where they have to be fetched one by one."""
+        assert self._many is not None
+        requests = [(self._batch[index][0].path, None) for index in group]
+        try:
+            buffers = await self._many(self._batch[0][1].prototype, requests)
+            arrays = [buffer.as_numpy_array() for buffer in buffers]
+        except Exception:  # noqa: BLE001 - one by one they will tell which failed, and how
+            # That one of them is missing is a failure too.
+            self._many = None
+            return None
+        if len(arrays) != len(group):
+            self._many = None
+            return None
+        left = 0
+        for index, array in zip(group, arrays, strict=True):
+            left = self._job.feed(index, array)
+        return left
+
+    async def _feed(self, index: int) -> int:
+        getter, spec = self._batch[index][:2]
+        part = self._job.partial_shard(index) if isinstance(getter, StorePath) else None
+        if part is not None:
+            return await self._feed_part(getter, spec, PartOfShard(self._job, index, part))
+        buffer = await _named(getter, "get", getter.get(prototype=spec.prototype))
+        return self._job.feed(index, None if buffer is None else buffer.as_numpy_array())
+
+    async def _feed_part(self, getter: StorePath, spec: Any, shard: PartOfShard) -> int:
+        """Fetch a shard's index, then the inner chunks that are needed, neighbours in one request."""
+        request = getter.get(prototype=spec.prototype, byte_range=shard.index_request)
+        buffer = await _named(getter, "get", request)
+        if buffer is None:
+            return shard.feed(None)
+        array = no_longer_than(shard.index_len, buffer.as_numpy_array(), _label(getter))
+        ranges = shard.ranges(array)
+        async with self._budget.of(sum(end - start for start, end in ranges)):
+            fetching = _fetch_ranges(getter, spec, ranges, *stores.coalescing(spec), self._share)
+            return shard.feed(await _named(getter, "get", fetching))
+
+
+class _Budget:
+    """Bytes of parts of shards that may be on their way at the same time, or else those of one shard."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    @contextlib.asynccontextmanager
+    async def of(self, count: int) -> AsyncIterator[None]:
+        """Wait until `count` more bytes fit in, and take them for the time of the context."""
+        while self._taken > 0 and self._taken + count > self._most:
+            freed = asyncio.get_running_loop().create_future()
+            self._waiting.append(freed)
+            await freed
+        self._taken += count
+        try:
+            yield
+        finally:
+            self._taken -= count
+            # All look again: some need less than others. Those that were cancelled are done already.
+            while self._waiting:
+                if not (freed := self._waiting.popleft()).done():
+                    freed.set_result(None)
 
 
 async def _fetch_ranges(
@@ -149,7 +193,9 @@ async def _fetch_ranges(
                     if fetched is None:
                         return None
                     start, end = ranges[at]
-                    parts.append((start, _no_longer_than(end - start, fetched.as_numpy_array(), getter)))
+                    parts.append(
+                        (start, no_longer_than(end - start, fetched.as_numpy_array(), _label(getter)))
+                    )
         except BaseExceptionGroup as group:
             _, others = group.split(FileNotFoundError)
             if others is None:
@@ -168,22 +214,10 @@ async def _fetch_ranges(
         if fetched is None:
             is_gone = True
         else:
-            parts.append((start, _no_longer_than(end - start, fetched.as_numpy_array(), getter)))
+            parts.append((start, no_longer_than(end - start, fetched.as_numpy_array(), _label(getter))))
 
     await for_each(len(joined), limit, fetch)
     return None if is_gone else parts
-
-
-def _no_longer_than(length: int, array: Any, getter: Any) -> Any:
-    """Refuse an answer that is more than what was asked for: nobody knows where in it that is.
-
-    One that is less ends where the value does, which its index or its codec will notice.
-    """
-    if array.nbytes > length:
-        raise StoreError(
-            f"chunk {_label(getter)!r}: the store answered a request for {length} bytes with {array.nbytes}"
-        )
-    return array
 
 
 def _label(getter: Any) -> str:
@@ -240,6 +274,7 @@ async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]]) -> None
         else:
             value = spec.prototype.buffer.from_array_like(encoded)
             await _named(setter, "set", setter.set(value))
+        job.note_done()
         written.append(_label(setter))
 
     # Held from the first read to the last write, so that no update in between is lost. A task that is

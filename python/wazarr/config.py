@@ -24,6 +24,8 @@ DEFAULTS: dict[str, Any] = {
     "codec_pipeline.chunk_concurrent_minimum": 4,
     "codec_pipeline.validate_checksums": True,
     "codec_pipeline.strict": False,
+    "codec_pipeline.direct_io": False,
+    "codec_pipeline.file_handle_cache_size": None,
     # Ours.
     "wazarr.store_concurrency": None,
     "wazarr.store_retries": 4,
@@ -31,13 +33,15 @@ DEFAULTS: dict[str, Any] = {
     "wazarr.small_shard_bytes": 256 << 10,
     "wazarr.bytes_in_flight": 256 << 20,
     "wazarr.variable_length_limit": 512 << 20,
+    "wazarr.progress": False,
     "wazarr.allow_unsafe_pickle_decode": False,
 }
 """Our keys and their defaults.
 
 Bytes for `wazarr.bytes_in_flight`, `wazarr.small_shard_bytes`, `wazarr.variable_length_limit`; requests for
 `wazarr.store_concurrency`, attempts after the first for `wazarr.store_retries`; seconds for
-`wazarr.store_timeout_s`; chunks for `codec_pipeline.chunk_concurrent_*`.
+`wazarr.store_timeout_s`; chunks for `codec_pipeline.chunk_concurrent_*`; open files for
+`codec_pipeline.file_handle_cache_size`.
 """
 
 _STORE_CONCURRENCY = 64
@@ -147,15 +151,33 @@ def store_patience() -> tuple[int, float]:
         return DEFAULTS["wazarr.store_retries"], DEFAULTS["wazarr.store_timeout_s"]
 
 
-def store_concurrency() -> int:
-    """Return how many requests to a store through its Python methods may be in flight."""
+def wanted_concurrency() -> int | None:
+    """Return how many requests to a store the user wants in flight; None where nobody said."""
     own = _count("wazarr.store_concurrency")
     if own is not None:
         return own
     zarrs = _count("async.concurrency")
-    if zarrs is not None and zarrs != DEFAULT_ASYNC_CONCURRENCY:
-        return zarrs
-    return _STORE_CONCURRENCY
+    return None if zarrs == DEFAULT_ASYNC_CONCURRENCY else zarrs
+
+
+def store_concurrency() -> int:
+    """Return how many requests to a store that makes us wait may be in flight."""
+    return wanted_concurrency() or _STORE_CONCURRENCY
+
+
+def file_access() -> tuple[bool, int]:
+    """Return whether files are read and written past the page cache, and how many are kept open."""
+    kept = get("codec_pipeline.file_handle_cache_size")
+    try:
+        most = 0 if kept is None else max(0, int(kept))
+    except (TypeError, ValueError):
+        warnings.warn(
+            f"ignoring codec_pipeline.file_handle_cache_size={kept!r}: not a number",
+            UserWarning,
+            stacklevel=3,
+        )
+        most = 0
+    return get("codec_pipeline.direct_io") is True, most
 
 
 def allows_pickle() -> bool:

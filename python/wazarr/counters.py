@@ -19,7 +19,10 @@ def counters() -> dict[str, Any]:
         and bytes of selected elements; ``"codec_steps"``: runs of a codec by engine, ``{"native", "wasm",
         "python"}``, inner chunks of a shard each for themselves; ``"store_requests"``: ``{"native",
         "python"}``, with ``"bytes_fetched"`` over the network and ``"bytes_wasted"`` of these, between
-        ranges that were fetched together; ``"fallbacks"``: ``{reason: chunks}``.
+        ranges that were fetched together; ``"files"``: ``"direct"`` and ``"direct_refused"`` for files that
+        were to be read or written past the page cache, and could or could not be
+        (`codec_pipeline.direct_io`), ``"reused"`` for files that were still open
+        (`codec_pipeline.file_handle_cache_size`); ``"fallbacks"``: ``{reason: chunks}``.
     """
     answer: dict[str, Any] = {}
     for name, count in _native.counters().items():

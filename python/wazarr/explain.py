@@ -73,6 +73,11 @@ class Explanation:
         Class of the store.
     store_engine : {"native", "python"}
         Whether the engine speaks to the store itself or through its Python methods.
+    direct_io : bool
+        Whether files are asked for past the page cache (`codec_pipeline.direct_io`). Which can is not known
+        before they are opened: `wazarr.counters()["files"]` counts both.
+    kept_handles : int
+        How many files stay open from one read to the next (`codec_pipeline.file_handle_cache_size`).
     requests_in_flight : int
         How many requests to the store there may be at the same time, `wazarr.bytes_in_flight` considered.
     chunks : int
@@ -116,6 +121,8 @@ class Explanation:
     holds_gil: tuple[str, ...]
     fallbacks: tuple[str, ...]
     is_refused: bool
+    direct_io: bool = False
+    kept_handles: int = 0
 
     def __str__(self) -> str:
         """Return a table for people."""
@@ -139,6 +146,8 @@ class Explanation:
             "codecs": codecs,
             "store": [
                 f"{self.store}  {self.store_engine}, up to {self.requests_in_flight} requests in flight"
+                + (", past the page cache where the disk can" if self.direct_io else "")
+                + (f", {self.kept_handles} files kept open" if self.kept_handles else "")
             ],
             "touches": [
                 f"chunks: {self.chunks}, inner chunks: {self.inner_chunks}, ranges of bytes: {self.ranges}",
@@ -291,6 +300,8 @@ def _explain(array: AsyncArray[Any], asked: _Recorder) -> Explanation:
     except UnsupportedError as unsupported:
         return _explain_fallback(pipeline, spec, asked, unsupported.reason, common)
     inner_chunks, ranges, elements, decoded, encoded = touched
+    is_in_files = place is not None and place[0] == "local"
+    direct_io, kept_handles = config.file_access() if is_in_files else (False, 0)
     fallbacks = list(bound.fallbacks)
     if place is None:
         fallbacks.append(stores.reason(store))
@@ -307,6 +318,8 @@ def _explain(array: AsyncArray[Any], asked: _Recorder) -> Explanation:
         bytes_encoded=encoded,
         holds_gil=tuple(_holders(bound, place, store)),
         fallbacks=tuple(fallbacks),
+        direct_io=direct_io,
+        kept_handles=kept_handles,
         is_refused=bool(fallbacks) and config.get("codec_pipeline.strict") is True,
     )
 

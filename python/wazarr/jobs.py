@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any, Protocol
 
-from wazarr import interrupt
+from wazarr import interrupt, progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -19,6 +19,10 @@ class Cancellable(Protocol):
 
     def cancel(self) -> None:
         """Ask it to stop."""
+
+
+class Job(Cancellable, progress.Countable, Protocol):
+    """Work that can be stopped, and of which some is done."""
 
 
 def _resolve(future: asyncio.Future[None], error: BaseException | None) -> None:
@@ -67,13 +71,17 @@ async def ended(job: Cancellable, start: Callable[[Callable[[BaseException | Non
         raise
 
 
-async def watched(job: Cancellable, work: Coroutine[Any, Any, None]) -> None:
+async def watched(job: Job, label: str, work: Coroutine[Any, Any, None]) -> None:
     """Await work in this task, and cancel it if the caller leaves (`wazarr.interrupt`).
+
+    Its progress is shown to whoever wants to see it (`wazarr.progress`).
 
     Parameters
     ----------
     job : _native.ReadJob or _native.WriteJob
         Asked to stop then.
+    label : {"read", "write"}
+        What it is.
     work : coroutine
         What to await.
     """
@@ -84,8 +92,14 @@ async def watched(job: Cancellable, work: Coroutine[Any, Any, None]) -> None:
         if task is not None:
             task.cancel()
 
-    stop = interrupt.watch(asyncio.get_running_loop(), cancel)
+    loop = asyncio.get_running_loop()
+    end = progress.follow(loop, job, label)
+    stop = interrupt.watch(loop, cancel)
+    is_done = False
     try:
         await work
+        is_done = True
     finally:
         stop()
+        if end is not None:
+            end(is_done)

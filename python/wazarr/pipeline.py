@@ -271,11 +271,11 @@ class CodecPipeline(ZarrCodecPipeline):
             return await _whole_fallback(self).read(batch, out, drop_axes) or ()
         target.note_fallbacks(store, place)
         if place is None:
-            await watched(job, bridge.read(job, batch))
+            await watched(job, "read", bridge.read(job, batch))
         elif job.is_short:
             job.run()
         else:
-            await watched(job, ended(job, job.start))
+            await watched(job, "read", ended(job, job.start))
         target.finish()
         return job.statuses(_PRESENT, _MISSING)
 
@@ -311,9 +311,9 @@ class CodecPipeline(ZarrCodecPipeline):
             return
         origin.note_fallbacks(store, place)
         if place is None:
-            await watched(job, bridge.write(job, batch))
+            await watched(job, "write", bridge.write(job, batch))
         elif not (job.is_short and job.run()):
-            await watched(job, ended(job, job.start))
+            await watched(job, "write", ended(job, job.start))
 
     # --- binding ---------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ are never imported here: who has such a store has imported its package.
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import re
 import weakref
@@ -33,6 +34,7 @@ __all__ = [
     "forget_handles",
     "is_serial",
     "joined",
+    "many_of",
     "max_waiting_bytes",
     "name_of",
     "native_place",
@@ -277,7 +279,11 @@ def for_engine(place: Place | None, spec: ArraySpec) -> Place | None:
     spec : ArraySpec
         Of one of the chunks.
     """
-    if place is None or place[0] != "remote":
+    if place is None:
+        return None
+    if place[0] == "local":
+        return "local", (place[1], *config.file_access())
+    if place[0] != "remote":
         return place
     return "remote", (
         place[1],
@@ -302,6 +308,35 @@ def name_of(store: object, place: Place | None) -> str:
         files, root, _ = where
         return f"{kind} {id(files)}{root}"
     return f"{kind} {id(where)}"
+
+
+_SMALL_CHUNK_BYTES = 64 << 10
+
+
+def many_of(store: object, spec: ArraySpec) -> Callable[..., Any] | None:
+    """Return a store's own way to get many small values in one request, or None.
+
+    Only Icechunk's, which fetches them at the same time: others' `get_partial_values` may do one after the
+    other. For small chunks its way to Python and back takes longer than all the rest.
+
+    Parameters
+    ----------
+    store : object
+        Any store.
+    spec : ArraySpec
+        Of a chunk.
+    """
+    cls = type(store)
+    if (cls.__module__, cls.__qualname__) != ("icechunk.store", "IcechunkStore"):
+        return None
+    if not _METHODS.isdisjoint(vars(store)) or _decoded_bytes(spec) > _SMALL_CHUNK_BYTES:
+        return None
+    many: Callable[..., Any] | None = getattr(store, "get_partial_values", None)
+    return many
+
+
+def _decoded_bytes(spec: ArraySpec) -> int:
+    return math.prod(spec.shape) * spec.dtype.to_native_dtype().itemsize
 
 
 def is_serial(store: object) -> bool:

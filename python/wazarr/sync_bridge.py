@@ -16,12 +16,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import zarr.abc.store
-from zarr.abc.store import RangeByteRequest, SuffixByteRequest
+from zarr.abc.store import RangeByteRequest
 from zarr.storage import LoggingStore, WrapperStore
 
 from wazarr import config, stores
-from wazarr.errors import StoreError, of_store
+from wazarr.errors import of_store
 from wazarr.jobs import ended
+from wazarr.shard_parts import PartOfShard, no_longer_than
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -139,11 +140,7 @@ class _Store:
             failure = of_store(error, "get", key, stores.describe(self._store))
         else:
             array = None if buffer is None else buffer.as_numpy_array()
-            if array is None or length is None or array.nbytes <= length:
-                return array
-            failure = StoreError(
-                f"chunk {key!r}: the store answered a request for {length} bytes with {array.nbytes}"
-            )
+            return array if array is None or length is None else no_longer_than(length, array, key)
         raise failure
 
     def put(self, key: str, encoded: Any) -> None:
@@ -197,7 +194,11 @@ async def read(job: _native.ReadJob, batch: Sequence[tuple[Any, ...]]) -> list[i
             took = time.perf_counter() - start
             if took > _LONG_S and time.thread_time() - working < took * _WORKING_SHARE:
                 rest.extend(range(1, len(batch)))
-        left = job.feed(index, array) if part is None else _feed_part(job, store, index, getter, spec, part)
+        left = (
+            job.feed(index, array)
+            if part is None
+            else _feed_part(store, getter, spec, PartOfShard(job, index, part))
+        )
         if left > most:
             _wait(job, most // 2)
 
@@ -232,24 +233,18 @@ def _wait(job: _native.ReadJob, weight: int) -> None:
         raise answers[0]
 
 
-def _feed_part(
-    job: _native.ReadJob, store: _Store, index: int, getter: Any, spec: Any, part: tuple[str, int]
-) -> int:
+def _feed_part(store: _Store, getter: Any, spec: Any, shard: PartOfShard) -> int:
     """Fetch a shard's index, then the inner chunks that are needed, neighbours in one request."""
-    location, index_len = part
-    request = RangeByteRequest(0, index_len) if location == "start" else SuffixByteRequest(index_len)
-    stored_index = store.get(getter.path, request, index_len)
+    stored_index = store.get(getter.path, shard.index_request, shard.index_len)
     if stored_index is None:
-        return job.feed(index, None)
-    shard_index, ranges = job.shard_ranges(index, stored_index)
+        return shard.feed(None)
     parts = []
-    for start, end in stores.joined(ranges, *stores.coalescing(spec)):
+    for start, end in stores.joined(shard.ranges(stored_index), *stores.coalescing(spec)):
         array = store.get(getter.path, RangeByteRequest(start, end), end - start)
         if array is None:
-            # Deleted between the two requests: as zarr-python has it, the shard is missing.
-            return job.feed(index, None)
+            return shard.feed(None)
         parts.append((start, array))
-    return job.feed_parts(index, shard_index, parts)
+    return shard.feed(parts)
 
 
 async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]], written: list[str]) -> None:
@@ -271,6 +266,7 @@ async def write(job: _native.WriteJob, batch: Sequence[tuple[Any, ...]], written
         existing = store.get(setter.path) if job.needs_existing(index) else None
         job.encode(index, existing, None)
         store.put(setter.path, job.take(index))
+        job.note_done()
         written.append(setter.path)
 
     # A chunk that the batch names twice gets its values in the batch's order.

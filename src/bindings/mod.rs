@@ -81,5 +81,6 @@ mod _native {
         super::remote::after_fork_in_child();
         crate::schedule::after_fork_in_child();
         crate::locks::after_fork_in_child();
+        crate::store::filesystem::after_fork_in_child();
     }
 }

@@ -1,6 +1,7 @@
 //! A planned read as Python holds it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -21,7 +22,7 @@ use crate::counters::COUNTERS;
 use crate::error::Error;
 use crate::pipeline::ObjectSink;
 use crate::pipeline::feeding::Feeding;
-use crate::pipeline::read::{self, ReadRequest, ReadTarget, ReadTask, Segments};
+use crate::pipeline::read::{self, Part, ReadRequest, ReadTarget, ReadTask, Segments};
 use crate::pipeline::remote;
 use crate::pipeline::survey::Survey;
 use crate::plan::DisjointRegions;
@@ -164,6 +165,11 @@ impl ReadJob {
     /// Number of chunks.
     fn __len__(&self) -> usize {
         self.work.request.tasks().len()
+    }
+
+    /// How many chunks are where they belong.
+    fn done(&self) -> usize {
+        self.work.request.done()
     }
 
     /// What the read would touch: inner chunks, ranges, elements, bytes decoded, bytes to fetch.
@@ -323,10 +329,12 @@ impl ReadJob {
                 let key = work.backend.key(index);
                 let segments =
                     Segments::new(key, held.iter().map(|(start, held)| (*start, held.as_slice())).collect());
-                work.request.read_shard_parts(
+                work.request.read_shard_part(
                     index,
                     &shard_index,
                     &segments,
+                    &Part::ALL,
+                    &AtomicUsize::new(1),
                     key,
                     work.request.spread(spread),
                     scratch,

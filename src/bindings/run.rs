@@ -37,6 +37,11 @@ impl Limits {
         self.max_workers
     }
 
+    /// Bytes of chunks at the same time at most.
+    pub(crate) fn bytes_in_flight(&self) -> usize {
+        self.bytes_in_flight
+    }
+
     /// Chunks at the same time at most.
     pub(crate) fn chunk_lanes(&self) -> usize {
         self.chunk_lanes

@@ -187,6 +187,16 @@ impl WriteJob {
         self.work.request.tasks().len()
     }
 
+    /// How many chunks are stored.
+    fn done(&self) -> usize {
+        self.work.request.done()
+    }
+
+    /// Counts a chunk that Python has stored.
+    fn note_done(&self) {
+        self.work.request.note_done();
+    }
+
     /// Writes everything on this thread, without the interpreter lock. Answers `False`, with nothing done,
     /// where another write holds a chunk's lock: then `start` waits for it.
     fn run(&self, py: Python<'_>) -> PyResult<bool> {

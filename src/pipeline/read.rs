@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::codec::Scratch;
 use crate::codec::chain::Chain;
@@ -17,6 +17,7 @@ use crate::schedule::Work;
 use crate::store::{ByteSource, ChunkStore};
 
 use super::chunk::read_chunk;
+pub use super::shard::Part;
 use super::{Destination, ObjectSink, shard};
 
 /// One chunk of a read.
@@ -64,6 +65,7 @@ pub struct ReadRequest {
     tasks: Vec<ReadTask>,
     target: ReadTarget,
     present: Vec<AtomicBool>,
+    done: AtomicUsize,
 }
 
 impl ReadRequest {
@@ -76,7 +78,7 @@ impl ReadRequest {
             return Err(Error::Internal("every chunk of a read needs its place".to_owned()));
         }
         let present = tasks.iter().map(|_| AtomicBool::new(false)).collect();
-        Ok(Self { tasks, target, present })
+        Ok(Self { tasks, target, present, done: AtomicUsize::new(0) })
     }
 
     /// Chunks of the read.
@@ -95,6 +97,16 @@ impl ReadRequest {
     #[must_use]
     pub fn is_present(&self, index: usize) -> bool {
         self.present[index].load(Ordering::Relaxed)
+    }
+
+    /// How many chunks are where they belong.
+    #[must_use]
+    pub fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    fn note_done(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What the read costs, roughly: bytes to decode.
@@ -141,13 +153,16 @@ impl ReadRequest {
         let task = &self.tasks[index];
         let destination = self.target.destination(index);
         let selected_bytes = task.selection.element_count().saturating_mul(task.chain.spec().dtype.item_size);
-        let Some(source) = source else {
+        if let Some(source) = source {
+            self.present[index].store(true, Ordering::Relaxed);
+            COUNTERS.read.add(usize::try_from(source.len_bytes()).unwrap_or(usize::MAX), selected_bytes);
+            read_chunk(&task.chain, source, &task.selection, destination, key, work, scratch)?;
+        } else {
             COUNTERS.read.add(0, selected_bytes);
-            return destination.fill(task.chain.fill());
-        };
-        self.present[index].store(true, Ordering::Relaxed);
-        COUNTERS.read.add(usize::try_from(source.len_bytes()).unwrap_or(usize::MAX), selected_bytes);
-        read_chunk(&task.chain, source, &task.selection, destination, key, work, scratch)
+            destination.fill(task.chain.fill())?;
+        }
+        self.note_done();
+        Ok(())
     }
 
     /// For a shard of which only some inner chunks are needed: its sharding.
@@ -238,15 +253,19 @@ impl ReadRequest {
         super::blocks::encoded_ranges(&task.chain, head, encoded_len, &region, item_size)
     }
 
-    /// Reads shard `index` from the parts of it that [`ReadRequest::shard_ranges`] named.
+    /// Reads a part of shard `index` from some of the ranges that [`ReadRequest::decode_shard_index`] named.
+    /// `left` counts the parts that are not read yet.
     ///
     /// # Errors
     /// What a codec refuses.
-    pub fn read_shard_parts(
+    #[expect(clippy::too_many_arguments, reason = "two call sites; a struct would only rename them")]
+    pub fn read_shard_part(
         &self,
         index: usize,
         shard_index: &ShardIndex,
         segments: &Segments<'_>,
+        part: &Part,
+        left: &AtomicUsize,
         key: &str,
         work: Work<'_>,
         scratch: &mut Scratch,
@@ -257,20 +276,30 @@ impl ReadRequest {
         };
         let destination = self.target.destination(index);
         self.present[index].store(true, Ordering::Relaxed);
-        let selected_bytes = task.selection.element_count().saturating_mul(task.chain.spec().dtype.item_size);
-        COUNTERS.read.add(segments.fetched_bytes(), selected_bytes);
-        COUNTERS.add_steps(task.chain.engines());
+        if part.has_missing {
+            let selected_bytes =
+                task.selection.element_count().saturating_mul(task.chain.spec().dtype.item_size);
+            COUNTERS.read.add(segments.fetched_bytes(), selected_bytes);
+            COUNTERS.add_steps(task.chain.engines());
+        } else {
+            COUNTERS.read.add_bytes(segments.fetched_bytes());
+        }
         shard::read_inner(
             &task.chain,
             sharding,
             shard_index,
             segments,
+            part,
             &task.selection,
             &destination,
             key,
             work,
             scratch,
-        )
+        )?;
+        if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.note_done();
+        }
+        Ok(())
     }
 }
 

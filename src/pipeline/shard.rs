@@ -41,10 +41,28 @@ pub fn read_shard(
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     let index = read_index(sharding, source, key, scratch)?;
-    read_inner(chain, sharding, &index, source, selection, destination, key, work, scratch)
+    read_inner(chain, sharding, &index, source, &Part::ALL, selection, destination, key, work, scratch)
 }
 
-/// Reads the selected elements of a shard whose index is known.
+/// Some of the inner chunks that a request touches.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Those that begin here in the shard …
+    pub window: Range<u64>,
+    /// … and those that are nowhere.
+    pub has_missing: bool,
+}
+
+impl Part {
+    /// All of them.
+    pub const ALL: Self = Self { window: 0..u64::MAX, has_missing: true };
+
+    fn holds(&self, range: Option<&Range<u64>>) -> bool {
+        range.map_or(self.has_missing, |range| self.window.contains(&range.start))
+    }
+}
+
+/// Reads the selected elements of a part of a shard whose index is known.
 ///
 /// # Errors
 /// What the store or a codec refuses, with `key`.
@@ -54,6 +72,7 @@ pub fn read_inner(
     sharding: &Sharding,
     index: &ShardIndex,
     source: &dyn ByteSource,
+    part: &Part,
     selection: &Selection,
     destination: &Destination<'_>,
     key: &str,
@@ -66,13 +85,16 @@ pub fn read_inner(
     let ranges = ranges_of(sharding, index, &pieces, shard_len).map_err(|error| error.at(key))?;
     let read_from = |source: &dyn ByteSource, first: u64, scratch: &mut Scratch| {
         work.for_each(pieces.len(), scratch, |at, work, scratch| {
+            if !part.holds(ranges[at].as_ref()) {
+                return Ok(());
+            }
             let piece = &pieces[at];
-            let part = destination.part(piece.region.clone());
+            let place = destination.part(piece.region.clone());
             match ranges[at].clone() {
-                None => part.fill(inner.fill()),
+                None => place.fill(inner.fill()),
                 Some(range) => {
                     let window = Window { source, range: range.start - first..range.end - first };
-                    read_chunk(inner, &window, &piece.selection, part, key, work, scratch)
+                    read_chunk(inner, &window, &piece.selection, place, key, work, scratch)
                 }
             }
         })

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use super::survey::{Fetch, Survey};
 use super::testing::{
@@ -361,7 +362,10 @@ fn shards_are_read_from_parts_that_somebody_else_fetched() {
         let stored = store.value(0).unwrap();
         for selection in selections().into_iter().filter(|selection| selection.element_count() > 0) {
             let expected: Vec<u16> = elements(&selection).iter().map(|&at| model[at]).collect();
-            let feed = |request: &read::ReadRequest, work: Work<'_>, scratch: &mut Scratch| {
+            let feed = |request: &read::ReadRequest,
+                        is_together: bool,
+                        work: Work<'_>,
+                        scratch: &mut Scratch| {
                 let Some(sharding) = request.partial_shard(0) else {
                     return request.read_one(0, Some(&InMemory(&stored)), "key", work, scratch);
                 };
@@ -374,14 +378,31 @@ fn shards_are_read_from_parts_that_somebody_else_fetched() {
                 assert!(ranges.is_sorted_by_key(|range| range.start), "{name}");
                 let survey = Survey::of(request, Fetch::Values);
                 assert_eq!(survey.ranges, 1 + ranges.len(), "{name}");
-                let parts = ranges.into_iter().map(|range| (range.start, slice(range))).collect();
-                let segments = read::Segments::new("key", parts);
-                request.read_shard_parts(0, &index, &segments, "key", work, scratch)
+                if is_together || ranges.is_empty() {
+                    let parts = ranges.into_iter().map(|range| (range.start, slice(range))).collect();
+                    let segments = read::Segments::new("key", parts);
+                    let left = AtomicUsize::new(1);
+                    let part = read::Part::ALL;
+                    return request.read_shard_part(0, &index, &segments, &part, &left, "key", work, scratch);
+                }
+                let left = AtomicUsize::new(ranges.len());
+                // In any order.
+                for (number, range) in ranges.into_iter().enumerate().rev() {
+                    assert_eq!(request.done(), 0, "{name}");
+                    let segments = read::Segments::new("key", vec![(range.start, slice(range.clone()))]);
+                    let part = read::Part { window: range, has_missing: number == 0 };
+                    request.read_shard_part(0, &index, &segments, &part, &left, "key", work, scratch)?;
+                }
+                Ok(())
             };
-            let found = with_read(&chain, &[selection], |request| {
-                run(false, |work, scratch| feed(request, work, scratch))
-            });
-            assert_eq!(found.unwrap(), expected, "{name}");
+            for is_together in [true, false] {
+                let found = with_read(&chain, std::slice::from_ref(&selection), |request| {
+                    run(false, |work, scratch| feed(request, is_together, work, scratch))?;
+                    assert_eq!(request.done(), 1, "{name}");
+                    Ok(())
+                });
+                assert_eq!(found.unwrap(), expected, "{name}");
+            }
         }
     }
 }

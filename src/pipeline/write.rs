@@ -1,6 +1,7 @@
 //! Writing: plan → schedule → gather → merge → encode → set. The mirror of [`super::read`].
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::codec::Scratch;
 use crate::codec::chain::Chain;
@@ -50,19 +51,31 @@ pub enum WriteSource {
 pub struct WriteRequest {
     tasks: Vec<WriteTask>,
     source: WriteSource,
+    done: AtomicUsize,
 }
 
 impl WriteRequest {
     /// Chunks and what is assigned to them.
     #[must_use]
     pub fn new(tasks: Vec<WriteTask>, source: WriteSource) -> Self {
-        Self { tasks, source }
+        Self { tasks, source, done: AtomicUsize::new(0) }
     }
 
     /// Chunks of the write.
     #[must_use]
     pub fn tasks(&self) -> &[WriteTask] {
         &self.tasks
+    }
+
+    /// How many chunks are stored.
+    #[must_use]
+    pub fn done(&self) -> usize {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Counts a chunk as stored.
+    pub fn note_done(&self) {
+        self.done.fetch_add(1, Ordering::Relaxed);
     }
 
     /// What the write costs, roughly: bytes to encode.
@@ -139,6 +152,8 @@ pub fn write(
             })
         } else {
             request.write_one(index, None, key, work, scratch, &mut |encoded| store.put(index, encoded))
-        }
+        }?;
+        request.note_done();
+        Ok(())
     })
 }

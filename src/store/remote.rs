@@ -39,13 +39,41 @@ pub struct Fetched {
     pub bytes: Bytes,
     /// Length of the whole value, where the server says.
     pub value_len: Option<u64>,
+    /// Which version of the value.
+    pub version: Version,
 }
 
 impl Fetched {
     /// What `range` asks for of a whole value.
     #[must_use]
-    pub fn part_of(whole: &Bytes, range: &ByteRange) -> Self {
-        Self { bytes: part_of(whole, range), value_len: Some(whole.len() as u64) }
+    pub fn part_of(whole: &Bytes, range: &ByteRange, version: Version) -> Self {
+        Self { bytes: part_of(whole, range), value_len: Some(whole.len() as u64), version }
+    }
+
+    /// Whether both may be parts of one version of a value, as far as the server tells.
+    #[must_use]
+    pub fn may_be_with(&self, other: &Self) -> bool {
+        let has_other_len = self.value_len.zip(other.value_len).is_some_and(|(one, other)| one != other);
+        !has_other_len && self.version.may_be(&other.version)
+    }
+}
+
+/// What a server calls one version of a value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Version {
+    /// Its entity tag, or the version's own name.
+    pub tag: Option<String>,
+    /// When it was written, in the server's words.
+    pub modified: Option<String>,
+}
+
+impl Version {
+    /// Whether both may be the same. Only tags decide where both have one: times count whole seconds.
+    fn may_be(&self, other: &Self) -> bool {
+        match (&self.tag, &other.tag) {
+            (Some(one), Some(other)) => one == other,
+            _ => self.modified.is_none() || other.modified.is_none() || self.modified == other.modified,
+        }
     }
 }
 
@@ -120,6 +148,21 @@ mod tests {
         assert_eq!(part_of(&whole, &ByteRange::Bounded(30..40)), "");
         assert_eq!(part_of(&whole, &ByteRange::Suffix(3)), "789");
         assert_eq!(part_of(&whole, &ByteRange::Suffix(30)), whole);
+    }
+
+    #[test]
+    fn parts_of_two_versions_are_told_apart() {
+        let part = |tag: Option<&str>, modified: Option<&str>, value_len| Fetched {
+            bytes: Bytes::new(),
+            value_len,
+            version: Version { tag: tag.map(str::to_owned), modified: modified.map(str::to_owned) },
+        };
+        let first = part(Some("a"), Some("Monday"), Some(7));
+        assert!(first.may_be_with(&part(Some("a"), Some("Tuesday"), None)));
+        assert!(!first.may_be_with(&part(Some("b"), Some("Monday"), Some(7))));
+        assert!(!first.may_be_with(&part(None, Some("Tuesday"), Some(7))));
+        assert!(!first.may_be_with(&part(Some("a"), Some("Monday"), Some(8))), "another length");
+        assert!(first.may_be_with(&part(None, None, None)), "a server that tells nothing");
     }
 
     #[test]

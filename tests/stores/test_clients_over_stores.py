@@ -11,6 +11,7 @@ import zarr
 from zarr.storage import LocalStore, ObjectStore, ZipStore
 
 from tests.pipelines import SUBJECT_PATH, pipeline
+from tests.stores.kinds import KINDS, Place
 from tests.stores.readers import READERS
 
 if TYPE_CHECKING:
@@ -38,6 +39,20 @@ def make_store(kind: str, request: pytest.FixtureRequest, *, is_empty: bool = Fa
     if kind == "icechunk":
         icechunk = pytest.importorskip("icechunk")
         store: Any = icechunk.Repository.create(icechunk.in_memory_storage()).writable_session("main").store
+    elif kind == "icechunk local":
+        icechunk = pytest.importorskip("icechunk")
+        storage = icechunk.local_filesystem_storage(str(folder))
+        session = icechunk.Repository.create(storage).writable_session("main")
+        with pipeline(SUBJECT_PATH):
+            write_dataset(session.store)
+        session.commit("a dataset")
+        return icechunk.Repository.open(storage).readonly_session("main").store
+    elif kind in KINDS and not is_empty:
+        place = Place(request, folder)
+        folder.mkdir()
+        with pipeline(SUBJECT_PATH):
+            write_dataset(KINDS[kind](place, False))
+        return KINDS[kind](place, True)
     elif kind == "s3":
         store = ObjectStore(request.getfixturevalue("bucket").obstore())
     elif kind == "zip":
@@ -60,7 +75,15 @@ def make_store(kind: str, request: pytest.FixtureRequest, *, is_empty: bool = Fa
 
 
 @pytest.mark.parametrize("is_lazy", [False, True])
-@pytest.mark.parametrize("kind", ["zip", "icechunk", "s3", *READERS])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("zip", "icechunk", "icechunk local", "s3"),
+        *READERS,
+        *("memory", "wrapper", "cache", "latency", "obstore memory", "obstore local"),
+        *("fsspec memory", "fsspec local", "fsspec s3"),
+    ],
+)
 def test_xarray(kind: str, is_lazy: bool, request: pytest.FixtureRequest) -> None:
     xarray = pytest.importorskip("xarray")
     store = make_store(kind, request)
@@ -72,7 +95,7 @@ def test_xarray(kind: str, is_lazy: bool, request: pytest.FixtureRequest) -> Non
         assert dataset.name.values.tolist()[:2] == ["n0", "n1"]
 
 
-@pytest.mark.parametrize("kind", ["s3", "obstore", "zip"])
+@pytest.mark.parametrize("kind", ["s3", "obstore", "fsspec", "zip", "icechunk local"])
 def test_workers_of_distributed(kind: str, request: pytest.FixtureRequest) -> None:
     """Workers with threads, which get the array pickled."""
     distributed = pytest.importorskip("distributed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import zarr
 from zarr.storage import FsspecStore
 
-from tests.pipelines import ORACLE_PATH, SUBJECT_PATH, pipeline
+from tests.pipelines import ORACLE_PATH, SUBJECT_PATH, ZARR_VERSION, pipeline
 from tests.stores.archives import ARCHIVES, files_of
 from tests.stores.layouts import LAYOUTS, check_reads, values, write_all
 
@@ -162,20 +163,25 @@ def test_references_that_kerchunk_makes(tmp_path: Path) -> None:
     check_reads(open_store, values(), "array")
 
 
-def test_references_that_virtualizarr_makes(tmp_path: Path) -> None:
-    """A dataset of Zarr chunks, kept as references, opened from them."""
+def virtual_dataset(folder: Path) -> tuple[Any, Any]:
+    """Write a dataset of Zarr chunks; return VirtualiZarr's store of references to them, and its dataset."""
     virtualizarr = pytest.importorskip("virtualizarr")
     xarray = pytest.importorskip("xarray")
     from obspec_utils.registry import ObjectStoreRegistry
     from obstore.store import LocalStore
 
-    folder = tmp_path / "dataset"
     source = xarray.Dataset({"a": (("y", "x"), values())})
     source.to_zarr(folder, zarr_format=3, encoding={"a": {"chunks": (6, 5)}}, consolidated=False)
     registry = ObjectStoreRegistry({"file://": LocalStore()})
-    virtual = virtualizarr.open_virtual_dataset(
-        url=folder.as_uri(), registry=registry, parser=virtualizarr.parsers.ZarrParser()
-    )
+    parser = virtualizarr.parsers.ZarrParser()
+    store = parser(url=folder.as_uri(), registry=registry)
+    virtual = virtualizarr.open_virtual_dataset(url=folder.as_uri(), registry=registry, parser=parser)
+    return store, virtual
+
+
+def test_references_that_virtualizarr_makes(tmp_path: Path) -> None:
+    """Kept in a file, and opened from it."""
+    _, virtual = virtual_dataset(tmp_path / "dataset")
     virtual.vz.to_kerchunk(str(tmp_path / "refs.json"), format="json")
     with pipeline(SUBJECT_PATH):
         store = FsspecStore.from_url(
@@ -185,3 +191,36 @@ def test_references_that_virtualizarr_makes(tmp_path: Path) -> None:
         )
         array = zarr.open_array(store, path="a", mode="r")
         assert np.array_equal(np.asarray(array[...]), values())
+
+
+def test_the_store_of_virtualizarr(tmp_path: Path) -> None:
+    store, _ = virtual_dataset(tmp_path / "dataset")
+    with pipeline(SUBJECT_PATH):
+        array = zarr.open_array(store, path="a", mode="r")
+        assert np.array_equal(np.asarray(array[...]), values())
+        assert np.array_equal(np.asarray(array[3:14, 4:11]), values()[3:14, 4:11])
+
+
+@pytest.mark.skipif(ZARR_VERSION < (3, 4), reason="this VirtualiZarr names paths that Icechunk does not take")
+def test_references_that_virtualizarr_puts_into_icechunk(tmp_path: Path) -> None:
+    icechunk = pytest.importorskip("icechunk")
+    _, virtual = virtual_dataset(tmp_path / "dataset")
+    url = f"{tmp_path.as_uri()}/"
+    config = icechunk.RepositoryConfig.default()
+    config.set_virtual_chunk_container(
+        icechunk.VirtualChunkContainer(url, icechunk.local_filesystem_store(str(tmp_path)))
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Passing `None` in", DeprecationWarning)
+        repository = icechunk.Repository.create(
+            icechunk.in_memory_storage(),
+            config=config,
+            authorize_virtual_chunk_access=icechunk.containers_credentials({url: None}),
+        )
+    session = repository.writable_session("main")
+    virtual.vz.to_icechunk(session.store)
+    session.commit("references")
+    with pipeline(SUBJECT_PATH):
+        array = zarr.open_array(repository.readonly_session("main").store, path="a", mode="r")
+        assert np.array_equal(np.asarray(array[...]), values())
+        assert np.array_equal(np.asarray(array[3:14, 4:11]), values()[3:14, 4:11])

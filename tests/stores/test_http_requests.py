@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.parametrize("reader", READERS), pytest.mark.usefixtures("no_small_shards")]
 
 VALUES = np.arange(1, 401, dtype="i4")
+ONE_IN_TWO = np.arange(0, 64 << 13, 2 << 13)
+"""An element of every second inner chunk of 32 KiB."""
 NO_GAPS = {"array.sharding_coalesce_max_gap_bytes": 0}
 
 
@@ -99,6 +101,25 @@ def test_as_many_requests_as_allowed_are_in_flight(
         file_server.hold(expected, skip=int(stored == "inner chunks"))
         step = 1 if stored == "chunks" else 2
         assert np.array_equal(np.asarray(array[:160:step]), values[::step])
+    assert not file_server.gave_up
+    assert file_server.most_in_flight == expected
+
+
+@pytest.mark.skipif(ZARR_VERSION < (3, 4), reason="this zarr has no knob for gaps")
+@pytest.mark.parametrize(("bytes_in_flight", "expected"), [(1 << 30, 32), (100 << 10, 3), (1, 1)])
+def test_parts_of_shards_count_in_bytes(
+    reader: str, bytes_in_flight: int, expected: int, file_server: FileServer, tmp_path: Path
+) -> None:
+    """32 inner chunks of 32 KiB, with gaps between them."""
+    values = np.arange(64 << 13, dtype="i4")
+    url = serve(
+        file_server, tmp_path, values, chunks=(1 << 13,), shards=(64 << 13,), compressors=None, fill_value=-1
+    )
+    with zarr.config.set(NO_GAPS | {"wazarr.bytes_in_flight": bytes_in_flight}):
+        array = open_subject(READERS[reader](url))
+        file_server.hold(expected, skip=1)
+        read = np.asarray(array.oindex[ONE_IN_TWO])
+        assert np.array_equal(read, values[ONE_IN_TWO])
     assert not file_server.gave_up
     assert file_server.most_in_flight == expected
 

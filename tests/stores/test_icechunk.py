@@ -128,3 +128,39 @@ def test_virtual_chunks(request: pytest.FixtureRequest, tmp_path: Path) -> None:
         with pytest.raises(Exception) as failure:  # noqa: PT011 - what is gone is no fill value
             array[...]
         assert not isinstance(failure.value, (KeyError, FileNotFoundError))
+
+
+def test_small_chunks_are_fetched_several_at_a_time(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository = make_repository("memory", request)
+    session = repository.writable_session("main")
+    expected = np.arange(1, 1001, dtype="i4")
+    with pipeline(SUBJECT_PATH):
+        array = zarr.create_array(session.store, shape=(1000,), chunks=(10,), dtype="i4", fill_value=7)
+        array[...] = expected
+    groups: list[int] = []
+    singles: list[str] = []
+    cls = icechunk.IcechunkStore
+    many, get = cls.get_partial_values, cls.get
+
+    async def counted_many(self: Any, prototype: Any, key_ranges: Any) -> Any:
+        groups.append(len(key_ranges))
+        return await many(self, prototype, key_ranges)
+
+    async def counted_get(self: Any, key: str, *args: Any, **kwargs: Any) -> Any:
+        singles.append(key)
+        return await get(self, key, *args, **kwargs)
+
+    monkeypatch.setattr(cls, "get_partial_values", counted_many)
+    monkeypatch.setattr(cls, "get", counted_get)
+    assert np.array_equal(np.asarray(array[...]), expected)
+    assert groups == [8] * 12 + [4]
+    assert not singles
+    # Where one is missing they are fetched one by one.
+    with pipeline(SUBJECT_PATH):
+        array[100:110] = expected[100:110] = 7
+    singles.clear()
+    assert np.array_equal(np.asarray(array[...]), expected)
+    assert "c/10" in singles
+    assert len(singles) == len(set(singles))

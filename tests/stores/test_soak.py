@@ -13,7 +13,10 @@ from tests.servers.faults import Fault, at_random
 from tests.stores.readers import READERS, open_subject, serve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from zarr.abc.store import Store
 
     from tests.servers.files import FileServer
 
@@ -29,6 +32,11 @@ FAULTS = [
     Fault("short body"),
     Fault("drip", pause_s=0.001),
 ]
+OPENERS: dict[str, Callable[[str], Store]] = {
+    **READERS,
+    # An option makes it one of those that are reached through Python.
+    "fsspec, through Python": lambda url: READERS["fsspec"](url, {"X-Option": "1"}),
+}
 SELECTIONS: list[Any] = [slice(None), slice(33, 700), slice(5, 800, 90), slice(250, 251)]
 
 
@@ -38,7 +46,7 @@ def soak(reader: str, requests: int, file_server: FileServer, folder: Path) -> N
         serve(file_server, folder, VALUES, "chunks", chunks=(20,), compressors=None),
         serve(file_server, folder, VALUES, "shards", chunks=(10,), shards=(200,)),
     ]
-    arrays = [open_subject(READERS[reader](url)) for url in urls]
+    arrays = [open_subject(OPENERS[reader](url)) for url in urls]
     assert all(np.array_equal(np.asarray(array[...]), VALUES) for array in arrays)
     threads_before = threading.active_count()
     sockets_before = file_server.open_sockets
@@ -70,12 +78,12 @@ def soak(reader: str, requests: int, file_server: FileServer, folder: Path) -> N
     assert threading.active_count() <= threads_before + 4
 
 
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("reader", OPENERS)
 def test_a_server_that_often_fails(reader: str, file_server: FileServer, tmp_path: Path) -> None:
     soak(reader, 1000, file_server, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reader", READERS)
+@pytest.mark.parametrize("reader", OPENERS)
 def test_ten_thousand_requests(reader: str, file_server: FileServer, tmp_path: Path) -> None:
     soak(reader, 10_000, file_server, tmp_path)

@@ -234,3 +234,38 @@ def test_buffers_that_are_no_bytes() -> None:
             return prototype.buffer.from_array_like(padded[3:-1])
 
     check_reads(lambda _: Views(content, read_only=True), expected)
+
+
+@pytest.mark.parametrize(("bytes_in_flight", "expected"), [(1 << 30, 8), (130_000, 3), (1, 1)])
+def test_parts_of_shards_count_in_bytes(bytes_in_flight: int, expected: int) -> None:
+    """Eight shards, of each an inner chunk of 40 kB."""
+    content: dict[str, bytes] = {}
+    stored = np.arange(1, 160_001, dtype="i4")
+    with pipeline(SUBJECT_PATH):
+        array = zarr.create_array(
+            AsyncOnly(content),
+            shape=stored.shape,
+            chunks=(10_000,),
+            shards=(20_000,),
+            dtype="i4",
+            compressors=None,
+        )
+        array[...] = stored
+
+    class Counted(AsyncOnly):
+        now = most = 0
+
+        async def get(self, key: str, prototype: Any, byte_range: Any = None) -> Any:
+            if not isinstance(byte_range, RangeByteRequest):
+                return await super().get(key, prototype, byte_range)
+            self.now += 1
+            self.most = max(self.most, self.now)
+            await asyncio.sleep(0.02)
+            self.now -= 1
+            return await super().get(key, prototype, byte_range)
+
+    store = Counted(content, read_only=True)
+    with pipeline(SUBJECT_PATH, **{"wazarr.bytes_in_flight": bytes_in_flight}):
+        read = zarr.open_array(store, mode="r").oindex[np.arange(5, 160_000, 20_000)]
+    assert np.array_equal(np.asarray(read), stored[5::20_000])
+    assert store.most == expected

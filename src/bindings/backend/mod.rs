@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::pipeline::remote::RemoteBatch;
 use crate::pipeline::survey::Fetch;
 use crate::store::ChunkStore;
-use crate::store::filesystem::{FilesystemBatch, REQUEST_COST_BYTES};
+use crate::store::filesystem::{FileAccess, FilesystemBatch, REQUEST_COST_BYTES};
 use crate::store::zip::ZipBatch;
 
 /// Where a job's chunks are.
@@ -41,7 +41,11 @@ impl Backend {
     ) -> PyResult<Option<Self>> {
         let Some((kind, place)) = kind else { return Ok(Some(Self::Fed(keys))) };
         match kind {
-            "local" => Ok(Some(Self::Filesystem(FilesystemBatch::new(place.extract::<PathBuf>()?, keys)))),
+            "local" => {
+                let (root, is_direct, kept_handles): (PathBuf, bool, usize) = place.extract()?;
+                let access = FileAccess { is_direct, kept_handles };
+                Ok(Some(Self::Filesystem(FilesystemBatch::new(root, keys, access))))
+            }
             "memory" => {
                 let flavor = Flavor::Buffers { make: make_buffer };
                 Ok(Some(Self::Values(ValuesBatch::new(place.unbind(), keys, flavor))))
@@ -65,6 +69,7 @@ impl Backend {
                     store: Arc::clone(&handle.get().store),
                     keys,
                     in_flight: in_flight.max(1),
+                    max_part_bytes: max_waiting_bytes as u64,
                     max_waiting_bytes,
                     max_gap_bytes,
                     max_coalesced_bytes,
@@ -128,6 +133,7 @@ impl Backend {
     pub(crate) fn limit_in_flight(&mut self, limits: &Limits, chunk_bytes: usize) {
         if let Self::Remote(batch) = self {
             batch.in_flight = limits.in_flight(batch.in_flight, chunk_bytes);
+            batch.max_part_bytes = limits.bytes_in_flight() as u64;
         }
     }
 

@@ -11,10 +11,15 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, RANGE, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, HeaderName, LAST_MODIFIED, RANGE,
+    RETRY_AFTER,
+};
 use reqwest::{Client, Method, Response, StatusCode};
 
-use super::{Answer, Fetched, LONGEST_PAUSE, RemoteFault, RemoteStore, pause_after, without_secrets};
+use super::{
+    Answer, Fetched, LONGEST_PAUSE, RemoteFault, RemoteStore, Version, pause_after, without_secrets,
+};
 use crate::process::PerProcess;
 use crate::store::ByteRange;
 
@@ -163,19 +168,20 @@ impl HttpRemote {
         };
         let answer = self.request(Method::GET, key, asked.as_deref()).await?;
         let status = answer.status();
+        let version = version_of(answer.headers());
         match status {
             StatusCode::OK => {
                 if asked.is_some() {
                     self.ignores_ranges.store(true, Ordering::Relaxed);
                 }
                 let whole = self.body(answer, limit_bytes).await?;
-                Ok(Some(Fetched::part_of(&whole, range)))
+                Ok(Some(Fetched::part_of(&whole, range, version)))
             }
             StatusCode::PARTIAL_CONTENT if asked.is_some() => {
                 let given = content_range(answer.headers());
                 let bytes = self.body(answer, limit_bytes).await?;
                 if let Some(given) = given.filter(|given| given.answers(range, bytes.len() as u64)) {
-                    return Ok(Some(Fetched { bytes, value_len: given.total }));
+                    return Ok(Some(Fetched { bytes, value_len: given.total, version }));
                 }
                 let what = "the server answered with other bytes than it was asked for";
                 Err(Failed::for_now(what, Some(status)))
@@ -209,14 +215,17 @@ impl HttpRemote {
         }
         let len = answer.headers().get(CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse::<u64>().ok());
         match len.filter(|_| status == StatusCode::OK) {
-            Some(0) => Ok(Some(Fetched::part_of(&Bytes::new(), &ByteRange::Whole))),
+            Some(0) => {
+                let version = version_of(answer.headers());
+                Ok(Some(Fetched::part_of(&Bytes::new(), &ByteRange::Whole, version)))
+            }
             Some(len) => {
                 let part = ByteRange::Bounded(len.saturating_sub(*count)..len);
                 Box::pin(self.attempt(key, &part, limit_bytes)).await
             }
             None => {
                 let whole = Box::pin(self.attempt(key, &ByteRange::Whole, limit_bytes)).await?;
-                Ok(whole.map(|whole| Fetched::part_of(&whole.bytes, range)))
+                Ok(whole.map(|whole| Fetched::part_of(&whole.bytes, range, whole.version)))
             }
         }
     }
@@ -252,6 +261,11 @@ fn refused(status: StatusCode, headers: &HeaderMap) -> Failed {
         return Failed { pause: seconds.map(Duration::from_secs), ..Failed::for_now(message, Some(status)) };
     }
     Failed::for_good(message, Some(status))
+}
+
+fn version_of(headers: &HeaderMap) -> Version {
+    let text = |name: HeaderName| headers.get(name)?.to_str().ok().map(str::to_owned);
+    Version { tag: text(ETAG), modified: text(LAST_MODIFIED) }
 }
 
 /// What the bytes of an answer are.

@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use super::{Answer, Fetched, RemoteFault, RemoteStore, pause_after, without_secrets};
+use super::{Answer, Fetched, RemoteFault, RemoteStore, Version, pause_after, without_secrets};
 use crate::store::ByteRange;
 
 /// A store of that crate, with its own retries, credentials and connections.
@@ -45,9 +45,10 @@ impl ObjectRemote {
                 return Err(Failed::TooLong);
             }
             let value_len = Some(answer.meta.size);
+            let version = version_of(&answer.meta);
             // The crate tries again until an answer begins; one that breaks off it often leaves to us.
             match body_of(answer).await {
-                Ok(bytes) => return Ok(Fetched { bytes, value_len }),
+                Ok(bytes) => return Ok(Fetched { bytes, value_len, version }),
                 Err(error) if attempt > self.retries => return Err(Failed::BrokenOff(error, attempt)),
                 Err(_) => tokio::time::sleep(pause_after(attempt)).await,
             }
@@ -62,10 +63,11 @@ impl ObjectRemote {
                 answer => return answer,
             }
         }
-        let len = self.store.head(path).await?.size;
+        let meta = self.store.head(path).await?;
+        let len = meta.size;
         self.lacks_suffixes.store(true, Ordering::Relaxed);
         if len == 0 {
-            return Ok(Fetched::part_of(&Bytes::new(), &ByteRange::Whole));
+            return Ok(Fetched::part_of(&Bytes::new(), &ByteRange::Whole, version_of(&meta)));
         }
         self.part(path, Some(GetRange::Bounded(len.saturating_sub(count)..len)), limit_bytes).await
     }
@@ -86,7 +88,8 @@ impl ObjectRemote {
                 answer => return answer,
             }
         }
-        Ok(Fetched::part_of(&self.part(path, None, limit_bytes).await?.bytes, range))
+        let whole = self.part(path, None, limit_bytes).await?;
+        Ok(Fetched::part_of(&whole.bytes, range, whole.version))
     }
 }
 
@@ -114,6 +117,10 @@ async fn body_of(answer: GetResult) -> object_store::Result<Bytes> {
     }
     let text = format!("the answer is of {len} bytes or more, and says that it is of {announced}");
     Err(object_store::Error::Generic { store: "remote", source: text.into() })
+
+fn version_of(meta: &ObjectMeta) -> Version {
+    let tag = meta.e_tag.clone().or_else(|| meta.version.clone());
+    Version { tag, modified: Some(meta.last_modified.to_rfc3339()) }
 }
 
 /// Why a value did not arrive.

@@ -1,0 +1,210 @@
+"""Files past the page cache, and files that are kept open: the same values, whatever others do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zarr
+from zarr.storage import LocalStore
+
+import wazarr
+from tests.pipelines import ORACLE_PATH, SUBJECT_IS_WAZARR, SUBJECT_PATH, pipeline
+from tests.stores.layouts import LAYOUTS, check_round_trip
+
+pytestmark = pytest.mark.skipif(
+    not (SUBJECT_IS_WAZARR and sys.platform == "linux"), reason="what only our pipeline has, and on Linux"
+)
+
+DIRECT = {"codec_pipeline.direct_io": True}
+KEPT = {"codec_pipeline.file_handle_cache_size": 1000}
+WAYS: list[dict[str, Any]] = [DIRECT, KEPT, DIRECT | KEPT, {"codec_pipeline.file_handle_cache_size": 2}]
+VALUES = np.arange(1, 20_001, dtype="i4")
+
+
+def counted(name: str) -> int:
+    files: dict[str, int] = wazarr.counters()["files"]
+    return files[name]
+
+
+def make(folder: Path, **options: Any) -> zarr.Array[Any]:
+    options = {"chunks": (1000,)} | options
+    array = zarr.create_array(
+        LocalStore(folder), name="a", shape=VALUES.shape, dtype="i4", fill_value=7, **options
+    )
+    array[...] = VALUES
+    return array
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_round_trips(way: dict[str, Any], layout: str, tmp_path: Path) -> None:
+    with zarr.config.set(way):
+        check_round_trip(lambda read_only: LocalStore(tmp_path, read_only=read_only), layout)
+
+
+def can_be_direct(folder: Path) -> bool:
+    """Whether a file here can be read past the page cache, as the system says."""
+    path = folder / "probe"
+    path.write_bytes(b"x" * 4096)
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_DIRECT))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("chunk", [100, 999, 1024, 20_000, (400, (20_000,)), (1000, (4000,))])
+@pytest.mark.parametrize("compressors", [None, "auto"])
+def test_reads_and_writes_past_the_page_cache(chunk: Any, compressors: Any, tmp_path: Path) -> None:
+    chunk, shards = (chunk, None) if isinstance(chunk, int) else chunk
+    with pipeline(SUBJECT_PATH, **DIRECT):
+        wazarr.reset_counters()
+        array = make(tmp_path, chunks=(chunk,), compressors=compressors, shards=shards)
+        for selection in (slice(None), slice(1023, 1025), slice(5, None, 4097)):
+            assert np.array_equal(np.asarray(array[selection]), VALUES[selection])
+        array[1500:1600] = 0
+    asked = "direct" if can_be_direct(tmp_path) else "direct_refused"
+    assert counted(asked) >= 2 * len(range(0, 20_000, shards[0] if shards else chunk))
+    expected = VALUES.copy()
+    expected[1500:1600] = 0
+    with pipeline(ORACLE_PATH):
+        assert np.array_equal(np.asarray(zarr.open_array(tmp_path / "a")[...]), expected)
+
+
+def test_a_disk_that_cannot_is_read_all_the_same_and_counted() -> None:
+    folder = Path("/dev/shm")
+    if not folder.is_dir():
+        pytest.skip("no such file system here")
+    with tempfile.TemporaryDirectory(dir=folder) as name, pipeline(SUBJECT_PATH, **DIRECT):
+        wazarr.reset_counters()
+        array = make(Path(name))
+        assert np.array_equal(np.asarray(array[...]), VALUES)
+        can = can_be_direct(Path(name))
+        assert counted("direct_refused" if not can else "direct") >= 40
+        assert counted("direct" if not can else "direct_refused") == 0
+
+
+def test_nothing_is_counted_when_off(tmp_path: Path) -> None:
+    with pipeline(SUBJECT_PATH):
+        wazarr.reset_counters()
+        make(tmp_path)[...]
+    assert counted("direct") == counted("direct_refused") == counted("reused") == 0
+
+
+# --- files that are kept open ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> zarr.Array[Any]:
+    """An array of which every file is open."""
+    with pipeline(SUBJECT_PATH, **KEPT):
+        array = make(tmp_path)
+        assert np.array_equal(np.asarray(array[...]), VALUES)
+        wazarr.reset_counters()
+        assert np.array_equal(np.asarray(array[...]), VALUES)
+        assert counted("reused") == 20
+    return array
+
+
+def test_a_chunk_that_is_replaced_is_seen(kept: zarr.Array[Any], tmp_path: Path) -> None:
+    expected = VALUES.copy()
+    with zarr.config.set(KEPT):
+        for turn in range(5):
+            # By ourselves, and by somebody who moves another file there.
+            kept[2000:3000] = expected[2000:3000] = turn
+            shutil.copy(tmp_path / "a/c/2", tmp_path / "a/c/new")
+            (tmp_path / "a/c/new").replace(tmp_path / "a/c/5")
+            expected[5000:6000] = turn
+            assert np.array_equal(np.asarray(kept[...]), expected)
+
+
+def test_a_chunk_that_is_deleted_is_missing(kept: zarr.Array[Any], tmp_path: Path) -> None:
+    expected = VALUES.copy()
+    (tmp_path / "a/c/4").unlink()
+    expected[4000:5000] = 7
+    with zarr.config.set(KEPT):
+        assert np.array_equal(np.asarray(kept[...]), expected)
+        kept[7000:8000] = expected[7000:8000] = 7  # empty: deleted
+        assert not (tmp_path / "a/c/7").exists()
+        assert np.array_equal(np.asarray(kept[...]), expected)
+        kept[4000:5000] = expected[4000:5000] = 1
+        assert np.array_equal(np.asarray(kept[...]), expected)
+
+
+def test_a_chunk_that_is_overwritten_in_place_is_seen(kept: zarr.Array[Any], tmp_path: Path) -> None:
+    """As zarrs-python writes."""
+    expected = VALUES.copy()
+    for number in (3, 4):
+        (tmp_path / f"a/c/{number}").write_bytes((tmp_path / "a/c/9").read_bytes())
+        expected[number * 1000 : (number + 1) * 1000] = VALUES[9000:10_000]
+    with zarr.config.set(KEPT):
+        assert np.array_equal(np.asarray(kept[...]), expected)
+
+
+def test_another_folder_of_the_same_name(kept: zarr.Array[Any], tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "a")
+    with pipeline(SUBJECT_PATH, **KEPT):
+        array = make(tmp_path)
+        array[...] = -VALUES
+        assert np.array_equal(np.asarray(array[...]), -VALUES)
+        assert np.array_equal(np.asarray(kept[...]), -VALUES)
+
+
+def test_no_more_files_stay_open_than_asked_for(tmp_path: Path) -> None:
+    folder = tmp_path / "a/c"
+    with pipeline(SUBJECT_PATH, **{"codec_pipeline.file_handle_cache_size": 5}):
+        array = make(tmp_path)
+        array[...]
+        array[3000:9000]
+    # Some are gone by the time they are looked at.
+    links = [os.path.realpath(path) for path in Path("/proc/self/fd").iterdir()]
+    assert 0 < len([link for link in links if link.startswith(str(folder))]) <= 5
+
+
+def test_readers_and_a_writer_at_the_same_time(tmp_path: Path) -> None:
+    """Every chunk is of one version, and no older than one that was there before the read."""
+    with pipeline(SUBJECT_PATH, **KEPT):
+        array = make(tmp_path, chunks=(2000,))
+        array[...] = 0
+        written = 0
+        failures: list[str] = []
+        is_over = threading.Event()
+
+        def read() -> None:
+            while not is_over.is_set():
+                before = written
+                chunks = np.asarray(array[...]).reshape(10, 2000)
+                if (chunks.min(1) != chunks.max(1)).any():
+                    failures.append("a chunk of two versions")
+                if chunks.min() < before:
+                    failures.append(f"{chunks.min()} after {before}")
+
+        with zarr.config.set(KEPT):
+            readers = [threading.Thread(target=read) for _ in range(2)]
+            for reader in readers:
+                reader.start()
+            for number in range(1, 200):
+                array[...] = number
+                written = number
+            is_over.set()
+            for reader in readers:
+                reader.join()
+    assert not failures
+
+
+def test_explain_says_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pipeline(SUBJECT_PATH, **DIRECT, **KEPT):
+        explanation = wazarr.explain(make(tmp_path))
+    assert explanation.direct_io
+    assert explanation.kept_handles == 1000
+    shown = capsys.readouterr().out
+    assert "past the page cache" in shown
+    assert "1000 files kept open" in shown
