@@ -117,6 +117,7 @@ async fn body_of(answer: GetResult) -> object_store::Result<Bytes> {
     }
     let text = format!("the answer is of {len} bytes or more, and says that it is of {announced}");
     Err(object_store::Error::Generic { store: "remote", source: text.into() })
+}
 
 fn version_of(meta: &ObjectMeta) -> Version {
     let tag = meta.e_tag.clone().or_else(|| meta.version.clone());
