@@ -11,6 +11,7 @@
 #   PROFILE                 cargo profile of the wheel: release, or dev for quick rebuilds
 #   FUZZ_ARGS, BENCH_ARGS, PLOT_ARGS, BENCH_RUST_ARGS, BENCH_CHECK_ARGS, CONFORMANCE_ARGS, DEMO_ARGS
 #   CONFORMANCE_VENV        environment for `make conformance` (.venv-newest)
+#   REQUIRE_SERVERS         not empty: a server that cannot be installed for the tests is an error
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -40,6 +41,8 @@ DEMO_ARGS ?=
 # finished ones are in ./target, so that two clones never take each other's.
 CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/wazarr
 export CARGO_BUILD_BUILD_DIR ?= $(CACHE)/target
+# Servers that tests start, where later clones find them too.
+export WAZARR_TEST_SERVERS ?= $(CACHE)/servers
 export RUSTUP_AUTO_INSTALL := 0
 # The base interpreter and not an environment's: its path stays the same from clone to clone.
 export PYO3_PYTHON := $(PYTHON)
@@ -171,14 +174,18 @@ ifneq ($(REQUIRE_BOTH),)
 	@"$(PYTHON)" -c 'import sys; assert sys.version_info[:2] == (3, 11), sys.version'
 endif
 
+.PHONY: test-servers
+test-servers: $(MAIN_VENV)/.dependencies  ## Install Azurite (npm) and fake-gcs-server (Go) for the tests, once
+	@REQUIRE_SERVERS="$(REQUIRE_SERVERS)" $(MAIN_VENV)/bin/python -m tests.servers.install
+
 .PHONY: test
-test: both $(INSTALLED)  ## Rust tests without Python, then pytest under both Pythons
+test: both $(INSTALLED) test-servers  ## Rust tests without Python, then pytest under both Pythons
 	cargo test --locked --no-default-features
 	@$(call run_pytest, and not slow)
 	@$(MAKE) --no-print-directory both REQUIRE_BOTH=
 
 .PHONY: test-all
-test-all: both $(INSTALLED)  ## The same with the slow tests
+test-all: both $(INSTALLED) test-servers  ## The same with the slow tests
 	cargo test --locked --no-default-features
 	@$(call run_pytest,)
 	@$(MAKE) --no-print-directory both REQUIRE_BOTH=

@@ -15,7 +15,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Any
 
-from zarr.core.sync import sync
+from zarr.core.sync import _runner, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +25,7 @@ __all__ = ["watch"]
 
 _INTERVAL_S = 0.01
 _SYNC_CODE = sync.__code__
+_RUNNER_CODE = _runner.__code__
 
 
 def _find_caller(task: asyncio.Task[Any] | None) -> tuple[int, FrameType] | None:
@@ -42,6 +43,11 @@ def _find_caller(task: asyncio.Task[Any] | None) -> tuple[int, FrameType] | None
                 return thread, at
             at = at.f_back
     return None
+
+
+def _is_of_sync(task: asyncio.Task[Any] | None) -> bool:
+    """Return whether it was a `sync` call that made a task."""
+    return task is not None and getattr(task.get_coro(), "cr_code", None) is _RUNNER_CODE
 
 
 def _is_running(thread: int, frame: FrameType) -> bool:
@@ -70,10 +76,12 @@ def watch(loop: asyncio.AbstractEventLoop, cancel: Callable[[], object]) -> Call
     """
     # Found now: after an interrupt it would be gone from the stack. A request that ends before the first
     # look has paid some 10 µs for it.
-    caller = _find_caller(asyncio.current_task())
+    task = asyncio.current_task()
+    caller = _find_caller(task)
     if caller is None:
+        if _is_of_sync(task):
+            cancel()  # it left before we came here
         return lambda: None
-
     return _Watch(loop, caller, cancel).stop
 
 

@@ -28,6 +28,8 @@ Kind = Literal[
     "fewer bytes than asked",
     "more bytes than asked",
     "other bytes than asked",
+    "shorter than told",
+    "longer than told",
     "drip",
     "silence",
 ]
@@ -44,12 +46,16 @@ class Fault:
         connection is reset (RST). ``"short body"``: the announced length is right, but the connection is
         closed in order (FIN) after half of it. ``"fewer bytes than asked"``, ``"more bytes than asked"``: a
         well-formed answer of a consistent length that is not the one asked for. ``"other bytes than asked"``:
-        a well-formed answer with bytes from elsewhere, which its Content-Range admits. ``"drip"``: the right
-        answer in small pieces. ``"silence"``: nothing, until the client closes or the server stops.
+        a well-formed answer with bytes from elsewhere, which its Content-Range admits.
+        ``"shorter than told"``, ``"longer than told"``: a length other than its Content-Range says.
+        ``"drip"``: the right answer in small pieces. ``"silence"``: nothing, until the client closes or the
+        server stops.
     status : int
         For ``"status"``.
     headers : mapping
         Further headers, such as ``Location`` or ``Retry-After``.
+    body : bytes
+        For ``"status"``: the text.
     pause_s : float
         Between the pieces of a drip.
     piece_bytes : int
@@ -59,6 +65,7 @@ class Fault:
     kind: Kind
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b"a fault"
     pause_s: float = 0.005
     piece_bytes: int = 64
 

@@ -201,7 +201,7 @@ class FileServer:
             await self._is_abandoned(request, reader, 3600)
             return False
         elif fault.kind == "status":
-            status, headers, body = fault.status, dict(fault.headers), b"a fault"
+            status, headers, body = fault.status, dict(fault.headers), fault.body
         else:
             status, headers, body = self._respond(request, fault)
         request.status = status
@@ -277,7 +277,7 @@ class FileServer:
         """Return status, headers and body as an ordinary server would, but for bytes that a fault moves."""
         if request.method == "PUT":
             self.files[request.key] = request.body
-            return 201, {}, b""
+            return 201, {"ETag": f'"{hash(request.body):x}"'}, b""
         if request.method == "DELETE":
             return (404, {}, b"") if self.files.pop(request.key, None) is None else (204, {}, b"")
         if request.method not in ("GET", "HEAD"):
@@ -307,7 +307,12 @@ class FileServer:
             shift = -start if start else 1
             start, end = start + shift, min(len(content), end + shift)
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{len(content)}"
-        return 206, headers, content[start:end]
+        part = content[start:end]
+        if kind == "shorter than told":
+            part = part[1:]
+        elif kind == "longer than told":
+            part = b"more" + part
+        return 206, headers, part
 
 
 def _reset(writer: asyncio.StreamWriter) -> bool:

@@ -1,8 +1,4 @@
-"""pytest fixtures: import the names into the `conftest.py` that needs them.
-
-Azurite (npm) and fake-gcs-server (Go) are not here yet: they need a download and a build, and no test may
-depend on those. Azure and GCS are therefore not exercised.
-"""
+"""pytest fixtures: import the names into the `conftest.py` that needs them."""
 
 from __future__ import annotations
 
@@ -10,13 +6,23 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.servers.emulators import AzureContainer, AzureServer, GoogleBucket, GoogleServer
 from tests.servers.files import FileServer
 from tests.servers.s3 import Bucket, S3Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["bucket", "file_server", "http_server", "s3_server"]
+__all__ = [
+    "azure_container",
+    "azure_server",
+    "bucket",
+    "file_server",
+    "google_bucket",
+    "google_server",
+    "http_server",
+    "s3_server",
+]
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +56,29 @@ def s3_server() -> Iterator[S3Server]:
 def bucket(s3_server: S3Server) -> Bucket:
     """An empty bucket of its own."""
     return s3_server.bucket()
+
+
+@pytest.fixture(scope="session")
+def azure_server() -> Iterator[AzureServer]:
+    """Run Azurite for all tests; take `azure_container` instead."""
+    with AzureServer() as server:
+        yield server
+
+
+@pytest.fixture
+def azure_container(azure_server: AzureServer) -> AzureContainer:
+    """An empty container of its own."""
+    return azure_server.container()
+
+
+@pytest.fixture(scope="session")
+def google_server() -> Iterator[GoogleServer]:
+    """Run fake-gcs-server for all tests; take `google_bucket` instead."""
+    with GoogleServer() as server:
+        yield server
+
+
+@pytest.fixture
+def google_bucket(google_server: GoogleServer) -> GoogleBucket:
+    """An empty bucket of its own."""
+    return google_server.bucket()

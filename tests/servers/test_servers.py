@@ -76,6 +76,8 @@ def test_a_connection_is_kept(connection: http.client.HTTPConnection, file_serve
         (Fault("fewer bytes than asked"), (206, "bytes 10-14/100", CONTENT[10:15])),
         (Fault("more bytes than asked"), (206, "bytes 7-24/100", CONTENT[7:25])),
         (Fault("other bytes than asked"), (206, "bytes 0-9/100", CONTENT[:10])),
+        (Fault("shorter than told"), (206, "bytes 10-19/100", CONTENT[11:20])),
+        (Fault("longer than told"), (206, "bytes 10-19/100", b"more" + CONTENT[10:20])),
         (Fault("drip", piece_bytes=3, pause_s=0), (206, "bytes 10-19/100", CONTENT[10:20])),
         (Fault("reset before the head"), ConnectionError),
         (Fault("reset in mid-body"), ConnectionError),

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pytest
     from zarr.abc.store import Store
 
+    from tests.servers.emulators import AzureContainer, GoogleBucket
     from tests.servers.files import FileServer
     from tests.servers.s3 import Bucket
 
@@ -42,6 +43,12 @@ class Place:
         """A bucket, the same one for all of a test."""
         bucket: Bucket = self.request.getfixturevalue("bucket")
         return bucket
+
+    def cloud(self, kind: str) -> AzureContainer | GoogleBucket:
+        """A container of Azure's or a bucket of Google's, the same one for all of a test."""
+        fixture = {"azure": "azure_container", "gcs": "google_bucket"}[kind]
+        container: AzureContainer | GoogleBucket = self.request.getfixturevalue(fixture)
+        return container
 
 
 def _logging(place: Place, read_only: bool) -> Store:
@@ -92,6 +99,22 @@ def _obstore_s3_prefix(place: Place, read_only: bool) -> Store:
     return ObjectStore(place.bucket.obstore("a folder/100%+ä"), read_only=read_only)
 
 
+def _obstore_azure(place: Place, read_only: bool) -> Store:
+    return ObjectStore(place.cloud("azure").obstore(), read_only=read_only)
+
+
+def _obstore_azure_prefix(place: Place, read_only: bool) -> Store:
+    return ObjectStore(place.cloud("azure").obstore("a folder/100%+ä"), read_only=read_only)
+
+
+def _obstore_gcs(place: Place, read_only: bool) -> Store:
+    return ObjectStore(place.cloud("gcs").obstore(), read_only=read_only)
+
+
+def _obstore_gcs_prefix(place: Place, read_only: bool) -> Store:
+    return ObjectStore(place.cloud("gcs").obstore("a folder/100%+ä"), read_only=read_only)
+
+
 def _fsspec_memory(place: Place, read_only: bool) -> Store:
     return FsspecStore.from_url(f"memory://{place.name}", read_only=read_only)
 
@@ -122,6 +145,10 @@ KINDS: dict[str, Callable[[Place, bool], Store]] = {
     "obstore http": _obstore_http,
     "obstore s3": _obstore_s3,
     "obstore s3, prefix": _obstore_s3_prefix,
+    "obstore azure": _obstore_azure,
+    "obstore azure, prefix": _obstore_azure_prefix,
+    "obstore gcs": _obstore_gcs,
+    "obstore gcs, prefix": _obstore_gcs_prefix,
     "fsspec memory": _fsspec_memory,
     "fsspec local": _fsspec_local,
     "fsspec s3": _fsspec_s3,

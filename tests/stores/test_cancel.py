@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import zarr
-from zarr.core.sync import sync
+from zarr.core.sync import _get_loop, _runner, sync
 from zarr.storage import ObjectStore
 
 from tests.pipelines import SUBJECT_PATH, pipeline
@@ -90,6 +91,22 @@ def test_a_timeout_of_sync_closes_the_requests(reader: str, file_server: FileSer
     with pytest.raises(TimeoutError):
         sync(array.async_array.getitem(slice(None)), timeout=0.3)
     assert file_server.wait(lambda: file_server.in_flight == 0)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_caller_who_left_before_the_first_request(
+    reader: str, file_server: FileServer, tmp_path: Path
+) -> None:
+    """As after Ctrl-C at the very beginning: zarr's task for `sync` is there, and nobody waits for it."""
+    array = open_subject(READERS[reader](serve(file_server, tmp_path, VALUES, chunks=(10,))))
+    file_server.schedule = whenever(Fault("silence"))
+    reading = array.async_array.getitem(slice(None))
+    future = asyncio.run_coroutine_threadsafe(_runner(reading), _get_loop())
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result(timeout=30)
+    assert file_server.wait(lambda: file_server.in_flight == 0)
+    file_server.behave()
+    assert np.array_equal(np.asarray(array[...]), VALUES)
 
 
 async def test_a_cancelled_write_closes_its_requests(file_server: FileServer, tmp_path: Path) -> None:

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
     from tests.servers.files import FileServer
 
-NATIVE = ["obstore local", "obstore http", "obstore s3", "fsspec memory", "fsspec local"]
+NATIVE = [
+    "obstore local",
+    "obstore http",
+    "obstore s3",
+    "obstore azure",
+    "obstore gcs",
+    "fsspec memory",
+    "fsspec local",
+]
 STRICT: dict[str, Any] = {"codec_pipeline.strict": True}
 
 

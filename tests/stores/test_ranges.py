@@ -13,7 +13,7 @@ from zarr.storage import MemoryStore, WrapperStore
 
 import wazarr
 from tests.pipelines import SUBJECT_PATH, pipeline
-from tests.servers.faults import Fault, first
+from tests.servers.faults import Fault, first, whenever
 from tests.stores.readers import READERS, open_subject, serve
 
 if TYPE_CHECKING:
@@ -29,8 +29,11 @@ SELECTION = slice(225, 395, 20)
 
 def serve_shards(file_server: FileServer, folder: Path, location: Any = "end") -> str:
     """Shards whose inner chunks no checksum protects."""
-    serializer = ShardingCodec(chunk_shape=(10,), codecs=[BytesCodec()], index_location=location)
-    return serve(file_server, folder, VALUES, chunks=(200,), compressors=None, serializer=serializer)
+    return serve(file_server, folder, VALUES, chunks=(200,), compressors=None, serializer=sharding(location))
+
+
+def sharding(location: Any) -> ShardingCodec:
+    return ShardingCodec(chunk_shape=(10,), codecs=[BytesCodec()], index_location=location)
 
 
 @BOTH
@@ -46,7 +49,14 @@ def test_parts_of_shards_without_ranges(
 
 @BOTH
 @pytest.mark.parametrize(
-    "kind", ["fewer bytes than asked", "more bytes than asked", "other bytes than asked"]
+    "kind",
+    [
+        "fewer bytes than asked",
+        "more bytes than asked",
+        "other bytes than asked",
+        "shorter than told",
+        "longer than told",
+    ],
 )
 @pytest.mark.parametrize("about", ["index and data", "data"])
 def test_an_answer_to_another_question_is_not_taken(
@@ -67,13 +77,34 @@ def test_an_answer_to_another_question_is_not_taken(
 
 
 @BOTH
-@pytest.mark.parametrize("kind", ["fewer bytes than asked", "other bytes than asked"])
+@pytest.mark.parametrize(
+    "kind", ["fewer bytes than asked", "other bytes than asked", "shorter than told", "longer than told"]
+)
 def test_a_wrong_answer_that_passes_is_asked_again(
     kind: Any, reader: str, file_server: FileServer, tmp_path: Path
 ) -> None:
     array = open_subject(READERS[reader](serve_shards(file_server, tmp_path)))
     file_server.schedule = first(1, Fault(kind))
     assert np.array_equal(np.asarray(array[SELECTION]), VALUES[SELECTION])
+
+
+@BOTH
+@pytest.mark.usefixtures("no_small_shards")
+@pytest.mark.parametrize("stored", ["chunks", "shards"])
+def test_another_page_is_not_taken_for_the_value(
+    stored: str, reader: str, file_server: FileServer, tmp_path: Path
+) -> None:
+    """As a login page, with status 200, long enough to hold the range that was asked for."""
+    options: dict[str, Any] = {} if stored == "chunks" else {"serializer": sharding("end")}
+    # Each address is remembered as one that ignores ranges.
+    url = serve(file_server, tmp_path, VALUES, stored, chunks=(200,), compressors=None, **options)
+    array = open_subject(READERS[reader](url))
+    page = Fault("status", 200, body=b"please log in " * 50)
+    file_server.schedule = lambda request: (
+        None if stored == "shards" and (request.range or "").startswith("-") else whenever(page)(request)
+    )
+    with pytest.raises((wazarr.errors.StoreError, wazarr.errors.CodecError), match="c/1"):
+        array[225:235]
 
 
 @BOTH

@@ -119,10 +119,13 @@ async fn fetch_chunk<R: RemoteRead>(
         return fetch_inner(read, batch, index, sharding, shares, decoders).await;
     }
     if let Some(span) = request.plain_span(index) {
-        let len_bytes = chain.len_bytes() as u64;
-        return Ok(match batch.get(index, ByteRange::Bounded(span.clone()), chain).await? {
+        return Ok(match batch.fetch(index, ByteRange::Bounded(span.clone()), chain).await? {
             None => decode_whole(read, decoders, index, None),
-            Some(bytes) => decode_parts(read, decoders, index, vec![(span.start, bytes)], len_bytes),
+            // A value of another length is no chunk, whatever these bytes are.
+            Some(Fetched { bytes, value_len, .. }) => {
+                let len_bytes = value_len.unwrap_or(chain.len_bytes() as u64);
+                decode_parts(read, decoders, index, vec![(span.start, bytes)], len_bytes)
+            }
         });
     }
     if request.has_blocks(index) {

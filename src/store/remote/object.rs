@@ -4,10 +4,10 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
-use futures_util::FutureExt;
+use bytes::{Bytes, BytesMut};
+use futures_util::{FutureExt, TryStreamExt};
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::{Answer, Fetched, RemoteFault, RemoteStore, Version, pause_after, without_secrets};
 use crate::store::ByteRange;
@@ -47,7 +47,7 @@ impl ObjectRemote {
             let value_len = Some(answer.meta.size);
             let version = version_of(&answer.meta);
             // The crate tries again until an answer begins; one that breaks off it often leaves to us.
-            match answer.bytes().await {
+            match body_of(answer).await {
                 Ok(bytes) => return Ok(Fetched { bytes, value_len, version }),
                 Err(error) if attempt > self.retries => return Err(Failed::BrokenOff(error, attempt)),
                 Err(_) => tokio::time::sleep(pause_after(attempt)).await,
@@ -93,6 +93,32 @@ impl ObjectRemote {
     }
 }
 
+/// The body of an answer, if it is as long as the answer says: a server may announce one part and send another.
+async fn body_of(answer: GetResult) -> object_store::Result<Bytes> {
+    let announced =
+        usize::try_from(answer.range.end.saturating_sub(answer.range.start)).unwrap_or(usize::MAX);
+    let mut pieces = answer.into_stream();
+    // Mostly the only one, and then not copied.
+    let first = pieces.try_next().await?.unwrap_or_default();
+    let mut body = BytesMut::new();
+    let mut len = first.len();
+    while len <= announced
+        && let Some(piece) = pieces.try_next().await?
+    {
+        if body.is_empty() {
+            body.reserve(announced);
+            body.extend_from_slice(&first);
+        }
+        len += piece.len();
+        body.extend_from_slice(&piece);
+    }
+    if len == announced {
+        return Ok(if body.is_empty() { first } else { body.freeze() });
+    }
+    let text = format!("the answer is of {len} bytes or more, and says that it is of {announced}");
+    Err(object_store::Error::Generic { store: "remote", source: text.into() })
+}
+
 fn version_of(meta: &ObjectMeta) -> Version {
     let tag = meta.e_tag.clone().or_else(|| meta.version.clone());
     Version { tag, modified: Some(meta.last_modified.to_rfc3339()) }
@@ -110,6 +136,14 @@ impl From<object_store::Error> for Failed {
     fn from(error: object_store::Error) -> Self {
         Self::Store(error)
     }
+}
+
+/// Whether there is no such value. That there is no such bucket or container is something else, though the
+/// status is the same: every value would seem to be missing.
+fn is_missing(error: &object_store::Error) -> bool {
+    let object_store::Error::NotFound { source, .. } = error else { return false };
+    let text = source.to_string();
+    !["<Code>NoSuchBucket</Code>", "<Code>ContainerNotFound</Code>"].iter().any(|code| text.contains(code))
 }
 
 /// Whether a server may not know ranges that count from the end.
@@ -152,7 +186,7 @@ impl RemoteStore for ObjectRemote {
         async move {
             match self.fetch(&path_of(key)?, &range, limit_bytes).await {
                 Ok(fetched) => Ok(Some(fetched)),
-                Err(Failed::Store(object_store::Error::NotFound { .. })) => Ok(None),
+                Err(Failed::Store(error)) if is_missing(&error) => Ok(None),
                 Err(Failed::Store(error)) => Err(fault_of(&error)),
                 Err(Failed::BrokenOff(error, attempt)) => Err(RemoteFault { attempt, ..fault_of(&error) }),
                 Err(Failed::TooLong) => Err(RemoteFault::too_long(limit_bytes)),
