@@ -123,7 +123,7 @@ fn what_would_take_the_compiler_long_is_refused() {
         format!("(module (func {locals}))"),
         format!("(module {})", names(9_000, 500)),
         format!("(module {})", names(0, 30_001)),
-        format!("(module {})", names(5_000, 750).repeat(14)),
+        format!("(module {})", names(5_000, 375).repeat(14)),
         format!("(module (func $f {}))", "(call $f) ".repeat(100_001)),
         format!("(module (func {}))", "(nop) ".repeat(500_001)),
     ] {

@@ -33,9 +33,9 @@ const BLOCKS: usize = 60_000;
 const LOCALS: usize = 10_000;
 /// Blocks times variables: at the end of a block, and at the begin of a loop, every variable may get a new
 /// name, and each takes about a microsecond.
-const NAMES: usize = 8_000_000;
+const NAMES: usize = 4_000_000;
 /// The same for all functions together.
-const ALL_NAMES: usize = 100_000_000;
+const ALL_NAMES: usize = 50_000_000;
 
 /// Refuses a module of more than `limit_bytes`.
 pub(in crate::wasm) fn check_len(len_bytes: usize, limit_bytes: usize) -> Result<(), WasmError> {
