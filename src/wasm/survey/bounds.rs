@@ -33,7 +33,7 @@ const BLOCKS: usize = 60_000;
 const LOCALS: usize = 10_000;
 /// Blocks times variables: at the end of a block, and at the begin of a loop, every variable may get a new
 /// name, and each takes about a microsecond.
-const NAMES: usize = 4_000_000;
+const NAMES: usize = 5_000_000;
 /// The same for all functions together.
 const ALL_NAMES: usize = 50_000_000;
 
