@@ -103,6 +103,8 @@ dev: $(INSTALLED)  ## Make both environments and install the native build into t
 .PHONY: demo
 demo: $(MAIN_VENV)/.installed  ## Read and write a real satellite image the ways people do, checked and timed
 	@$(MAIN_VENV)/bin/python examples/demo.py $(DEMO_ARGS)
+	@echo
+	@$(MAIN_VENV)/bin/python examples/sentinel2/demo.py $(DEMO_ARGS)
 
 .PHONY: bench
 bench: $(MAIN_VENV)/.installed $(MAIN_VENV)/.bench  ## Time us against the other pipelines, interleaved
@@ -147,6 +149,7 @@ lint: $(MAIN_VENV)/.installed  ## Formatting, clippy, ruff, mypy, stubs against 
 define run_pytest
 for venv in $(VENVS); do \
 	export WAZARR_ZARR_TESTS=$$(scripts/zarr_sources.sh $$venv/bin/python build/zarr); \
+	export WAZARR_NUMCODECS_WASM=$$(scripts/numcodecs_wasm.sh $$venv/bin/python build/numcodecs-wasm); \
 	$$venv/bin/python -c 'import sys, zarr; print("== pytest: Python", sys.version.split()[0], "with zarr", zarr.__version__, flush=True)'; \
 	$$venv/bin/python -m pytest -n $(PYTEST_JOBS) -m 'not serial$(1)' $(PYTEST_ARGS); \
 	status=0; $$venv/bin/python -m pytest -m 'serial$(1)' $(PYTEST_ARGS) || status=$$?; \

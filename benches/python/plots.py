@@ -218,6 +218,31 @@ def stores(document: dict[str, Any], folder: Path) -> None:
     save(figure, document, folder, "stores-far")
 
 
+def wasm(document: dict[str, Any], folder: Path) -> None:
+    """Draw how much longer a codec takes as a module."""
+    rows = [row for row in document["rows"] if row["ratio"] is not None][::-1]
+    if not rows:
+        return
+    figure, axes = plt.subplots(figsize=(7, 0.45 * len(rows) + 1.4))
+    for offset, key, label, colour in (
+        (0.2, "ratio", "trusted", COLOURS[OURS]),
+        (-0.2, "ratio_metered", "metered", COLOURS["wazarr, 10 in flight"]),
+    ):
+        values = [row[key] or 0 for row in rows]
+        bars = axes.barh([at + offset for at in range(len(rows))], values, 0.38, color=colour, label=label)
+        axes.bar_label(bars, [f"{value:.2f}" if value else "" for value in values], fontsize=6, padding=2)
+    for at, row in enumerate(rows):
+        if row["goal"] is not None:
+            axes.plot([row["goal"]] * 2, [at, at + 0.4], color="#333333", lw=1.2)
+    axes.axvline(1, color="#9aa5b1", lw=0.8, zorder=0)
+    axes.set_yticks(range(len(rows)), [f"{row['case']}\nover {row['peer']}" for row in rows], fontsize=7)
+    axes.set_xlabel("time as a module over the peer's; the stroke is the goal")
+    axes.set_title("Codecs as WebAssembly modules")
+    axes.legend(fontsize=7, loc="lower right")
+    figure.tight_layout(rect=(0, 0.1, 1, 1))
+    save(figure, document, folder, "wasm")
+
+
 FIGURES: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "main": lambda document, folder: ratios(document, folder, MAIN_CHART),
     "further": lambda document, folder: ratios(document, folder, "ratios-further"),
@@ -225,6 +250,7 @@ FIGURES: dict[str, Callable[[dict[str, Any], Path], None]] = {
     "memory": memory_over_time,
     "scaling": scaling,
     "stores": stores,
+    "wasm": wasm,
 }
 
 

@@ -1,8 +1,8 @@
 """Measure wazarr against the other pipelines and libraries: one command, one table a group.
 
 ``suite.py [GROUP ...]`` with the groups `main`, `further`, `public`, `memory`, `manners`, `scaling`,
-`stores`; all of them without a name. Each writes `GROUP.md` and `GROUP.json` into the output folder and
-prints its table. How to read them: `benches/README.md`.
+`stores`, `wasm`; all of them without a name. Each writes `GROUP.md` and `GROUP.json` into the output folder
+and prints its table. How to read them: `benches/README.md`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,32 @@ from contenders import NAMES, OURS, available
 from measure import WrongAnswerError, run_case
 from report import NOTICEABLE, cell_document, cell_table, processors_busy, write_report
 
+import wasm
+
 if TYPE_CHECKING:
     from cases import Case
     from measure import Cell
 
-ROUNDS = {"main": 9, "further": 4, "public": 4, "memory": 2, "manners": 3, "scaling": 2, "stores": 5}
-QUICK_ROUNDS = {"main": 3, "further": 2, "public": 2, "memory": 1, "manners": 2, "scaling": 1, "stores": 2}
+ROUNDS = {
+    "main": 9,
+    "further": 4,
+    "public": 4,
+    "memory": 2,
+    "manners": 3,
+    "scaling": 2,
+    "stores": 5,
+    "wasm": 15,
+}
+QUICK_ROUNDS = {
+    "main": 3,
+    "further": 2,
+    "public": 2,
+    "memory": 1,
+    "manners": 2,
+    "scaling": 1,
+    "stores": 2,
+    "wasm": 5,
+}
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -107,7 +127,13 @@ def over_limit(cells: list[Cell]) -> bool:
 
 def run_group(group: str, rounds: int, options: argparse.Namespace) -> bool:
     """Measure a group and report it; tell whether the main table is over a limit."""
-    others = {"memory": memory.run, "manners": manners.run, "scaling": scaling.run, "stores": stores.run}
+    others = {
+        "memory": memory.run,
+        "manners": manners.run,
+        "scaling": scaling.run,
+        "stores": stores.run,
+        "wasm": wasm.run,
+    }
     if group in others:
         others[group](rounds, options)
         return False

@@ -10,6 +10,7 @@ parallel and off the interpreter lock.
 from __future__ import annotations
 
 import atexit
+import importlib
 import os
 import warnings
 from contextlib import contextmanager
@@ -20,20 +21,29 @@ from zarr.registry import register_pipeline
 
 from wazarr import _native, errors, fallback, stores
 from wazarr.counters import counters, reset_counters
-from wazarr.explain import explain
 from wazarr.pipeline import CodecPipeline
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from wazarr.explanation import explain
+    from wazarr.wasm.chonkle import from_chonkle
+    from wazarr.wasm.codec import WasmCodec
+    from wazarr.wasm.embed import codecs_used, embed_codecs, fetch_codecs
+
 __all__ = [
     "CodecPipeline",
+    "WasmCodec",
+    "codecs_used",
     "counters",
     "disable",
+    "embed_codecs",
     "enable",
     "enabled",
     "errors",
     "explain",
+    "fetch_codecs",
+    "from_chonkle",
     "reset_counters",
 ]
 
@@ -57,6 +67,30 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_native.after_fork_in_child)
     os.register_at_fork(after_in_child=fallback._after_fork_in_child)
     os.register_at_fork(after_in_child=stores.forget_handles)
+
+
+# What a program seldom needs is loaded when it is asked for: name -> module.
+_LATE = {
+    "WasmCodec": "wazarr.wasm.codec",
+    "codecs_used": "wazarr.wasm.embed",
+    "embed_codecs": "wazarr.wasm.embed",
+    "explain": "wazarr.explanation",
+    "fetch_codecs": "wazarr.wasm.embed",
+    "from_chonkle": "wazarr.wasm.chonkle",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATE.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(module), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATE})
 
 
 def enable() -> None:

@@ -22,6 +22,7 @@ __all__ = [
     "__version__",
     "after_fork_in_child",
     "bind_codec",
+    "bind_wasm_codec",
     "counters",
     "finish_all",
     "native_codecs",
@@ -31,6 +32,14 @@ __all__ = [
     "plan_write",
     "python_codec",
     "reset_counters",
+    "wasm_bytes",
+    "wasm_configure",
+    "wasm_counters",
+    "wasm_drop_idle",
+    "wasm_has",
+    "wasm_put",
+    "wasm_survey",
+    "wasm_take_texts",
 ]
 
 __version__: Final[str]
@@ -78,6 +87,40 @@ class Codec:
     @property
     def engine(self) -> str:
         """What runs it: ``"native"``, ``"wasm"`` or ``"python"``."""
+
+    @property
+    def interface(self) -> str | None:
+        """The interface through which a WebAssembly guest is called; None for other engines."""
+
+    def encode(self, decoded: bytes) -> bytes:
+        """Encode outside of a chain, on this thread and without the interpreter lock.
+
+        Raises
+        ------
+        CodecError
+            As a write does, without a chunk key.
+        """
+
+    def decode(self, encoded: bytes, expected_len: int | None, limit_bytes: int) -> bytes:
+        """Decode outside of a chain, on this thread and without the interpreter lock.
+
+        Parameters
+        ----------
+        encoded : bytes
+            What to decode.
+        expected_len : int or None
+            The only right length of the result in bytes, where it is known.
+        limit_bytes : int
+            The longest result allowed.
+
+        Raises
+        ------
+        CodecError
+            As a read does, without a chunk key.
+        """
+
+    def encoded_bound(self, decoded_len: int) -> int | None:
+        """Return the longest encoding of so many bytes: as a guest tells, or where all have one length."""
 
 def bind_codec(
     name: str,
@@ -128,6 +171,127 @@ def python_codec(
         gets the whole input as bytes of its own and answers with C-contiguous bytes, which are copied.
     encoded_len : int or None
         Length in bytes of what `encode` answers, where it is always the same.
+    """
+
+# --- WebAssembly -------------------------------------------------------------------------------------
+
+def wasm_survey(module: bytes, *, module_limit_bytes: int) -> str:
+    """Say what a module is, without compiling or running it.
+
+    Parameters
+    ----------
+    module : bytes
+        A core module or component.
+    module_limit_bytes : int
+        The longest allowed.
+
+    Returns
+    -------
+    str
+        JSON: ``digest``, ``format`` (``"core"`` or ``"component"``), ``interface`` (None where it is none of
+        ours), ``kind`` (None), ``len_bytes``, ``imports``, ``exports``, ``memory`` (``initial_pages`` and
+        ``maximum_pages`` of 64 KiB), ``signature``, ``embedded_core``, ``has_decode``, ``has_encode``.
+
+    Raises
+    ------
+    CodecError
+        No module.
+    WasmLimitError
+        One that is over the limit, or more involved than a codec has to be.
+    """
+
+def wasm_put(module: bytes, digest: str | None, *, cache_dir: str | None, module_limit_bytes: int) -> str:
+    """Verify a module and keep it in memory and on disk.
+
+    Parameters
+    ----------
+    module : bytes
+        A core module or component.
+    digest : str or None
+        ``sha256:`` and 64 hexadecimal digits that its bytes have to have.
+    cache_dir : str or None
+        Folder for modules and compiled code, made if need be; it has to be this user's alone, or a warning
+        says why it is not used.
+    module_limit_bytes : int
+        The longest allowed.
+
+    Returns
+    -------
+    str
+        The digest.
+
+    Raises
+    ------
+    CodecError
+        Another digest, or no module.
+    WasmLimitError
+        As `wasm_survey`.
+    """
+
+def wasm_has(digest: str, *, cache_dir: str | None) -> bool:
+    """Return whether a module is in memory or in the folder."""
+
+def wasm_bytes(digest: str, *, cache_dir: str | None) -> bytes | None:
+    """Return a module's bytes from memory or the folder, verified; None if they are in neither."""
+
+def wasm_configure(*, cache_limit_bytes: int, compiled_modules_limit: int) -> None:
+    """Set how many bytes a cache folder may hold, and how many compiled modules are kept in memory."""
+
+def wasm_counters() -> dict[str, int]:
+    """Return counts of the WebAssembly host.
+
+    Returns
+    -------
+    dict
+        Modules ``compiled`` and ``deserialized`` (found compiled on disk), ``instances`` made, ``calls`` of
+        them, ``traps`` (calls that cost the instance), and ``memory_bytes`` that all instances hold now.
+    """
+
+def wasm_drop_idle() -> None:
+    """Drop every instance that is not in a call."""
+
+def wasm_take_texts() -> list[tuple[str, str]]:
+    """Return what guests wrote to standard error or logged since this was last called.
+
+    Returns
+    -------
+    list of (str, str)
+        Digest of the module and what was written in one call, oldest first; of too much, the rest is dropped.
+    """
+
+def bind_wasm_codec(
+    name: str,
+    digest: str,
+    setup: str,
+    *,
+    limits: str,
+    cache_dir: str | None,
+    fresh_instance: bool,
+) -> Codec:
+    """Bind a codec whose module is in memory or in the folder.
+
+    Parameters
+    ----------
+    name : str
+        For errors.
+    digest : str
+        Of the module.
+    setup : str
+        JSON: ``kind``; ``parameters``; ``decoded`` and ``encoded`` with ``data_type`` (numpy's `dtype.str`,
+        little-endian) and ``shape``; optional ``fill_value`` and ``interface``.
+    limits : str
+        JSON, all optional: ``memory_bytes``, ``total_memory_bytes``, ``timeout_s``, ``trusted``.
+    cache_dir : str or None
+        As `wasm_put`.
+    fresh_instance : bool
+        Whether every call has an instance of its own.
+
+    Raises
+    ------
+    CodecError
+        A module that does not offer the interface, or none that is known.
+    ValueError
+        A setup that makes no sense, or a module that is not in the cache.
     """
 
 @final

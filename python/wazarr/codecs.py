@@ -9,11 +9,14 @@ for each distinct chunk spec.
 from __future__ import annotations
 
 import json
+import math
 import sys
 from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Final
 
 import numcodecs
+import numcodecs.registry
 import numpy as np
 import zarr.codecs
 from zarr.abc.codec import ArrayArrayCodec, ArrayBytesCodec
@@ -27,6 +30,10 @@ from wazarr.errors import UnsupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from wazarr.wasm.description import Description
+    from wazarr.wasm.engine import Layout
+    from wazarr.wasm.steps import Steps
 
 __all__ = ["BoundChain", "bind"]
 
@@ -49,6 +56,13 @@ for _module, _name in (("checksum32", "CRC32C"), ("pcodec", "PCodec"), ("bitroun
     except (ImportError, AttributeError):
         continue
     _NUMCODECS[_cls] = _cls.codec_id
+
+for _id, _entry in numcodecs.registry.entries.items():
+    if str(_entry.value).startswith("numcodecs_wasm_"):
+        # The class of an installed numcodecs-wasm package compiles for seconds when it is loaded, which
+        # numcodecs does where metadata name the codec: ours reads and writes the same, and loads nothing.
+        _value = f"wazarr.wasm.numcodecs:{_id.replace('-', '_').replace('.', '_')}"
+        numcodecs.registry.entries[_id] = EntryPoint(_id, _value, "numcodecs.codecs")
 
 _DTYPE_KEYS: Final = ("dtype", "astype", "encode_dtype", "decode_dtype")
 
@@ -85,8 +99,12 @@ class BoundChain:
         Data type of the decoded chunk in memory.
     engines : tuple of (str, str)
         Name and engine of every codec, in the order of encoding; inner codecs of a shard follow it.
+    reasons : tuple of (str or None)
+        Why that engine, in the same order; None where nothing else was in question.
     fallbacks : tuple of str
-        Reasons why some codec does not run natively.
+        Reasons why some codec runs in Python.
+    lacks_module : bool
+        Whether the module of some codec is nowhere: then chunks that are stored cannot be read.
     is_variable : bool
         Whether the elements have variable length.
     is_text : bool
@@ -98,7 +116,9 @@ class BoundChain:
     chain: _native.Chain
     dtype: np.dtype[Any]
     engines: tuple[tuple[str, str], ...]
+    reasons: tuple[str | None, ...]
     fallbacks: tuple[str, ...]
+    lacks_module: bool
     is_variable: bool
     is_text: bool
     keep: tuple[Any, ...] = field(repr=False)
@@ -116,9 +136,16 @@ class _Build:
     shard: tuple[_native.Chain, _native.Chain, str, str] | None = None
     native_codecs: int = 0
     engines: list[tuple[str, str]] = field(default_factory=list)
+    reasons: list[str | None] = field(default_factory=list)
     fallbacks: list[str] = field(default_factory=list)
+    wasm: Steps | None = None
+    lacks_module: bool = False
+    len_bytes: int | None = None
+    """Length of what the next codec sees, where it is fixed; kept only where `wasm` is there."""
 
-    def native(self, name: str, configuration: dict[str, Any], *, label: str | None = None) -> None:
+    def native(
+        self, name: str, configuration: dict[str, Any], *, label: str | None = None, reason: str | None = None
+    ) -> None:
         """Append a native codec, or raise `UnsupportedError`."""
         codec = _native.bind_codec(
             name,
@@ -128,18 +155,34 @@ class _Build:
             validate_checksums=config.get("codec_pipeline.validate_checksums") is not False,
         )
         self.codecs.append(codec)
-        self.done(label or name)
+        self.done(label or name, reason)
 
-    def done(self, label: str) -> None:
+    def done(self, label: str, reason: str | None = None) -> None:
         """Count a codec that runs natively."""
         self.native_codecs += 1
         self.engines.append((label, "native"))
+        self.reasons.append(reason)
 
     def python(self, label: str, codec: _native.Codec, reason: str) -> None:
         """Append a codec that runs in Python."""
         self.codecs.append(codec)
         self.engines.append((label, "python"))
         self.fallbacks.append(f"codec {label!r} runs in Python: {reason}")
+        self.reasons.append(self.fallbacks[-1])
+
+    def module(self, label: str, codec: _native.Codec, reason: str) -> None:
+        """Append a codec that is a WebAssembly module."""
+        self.codecs.append(codec)
+        self.engines.append((label, "wasm"))
+        self.reasons.append(reason)
+
+    def swap(self, dtype: np.dtype[Any]) -> None:
+        """Append a change of byte order that is part of another codec."""
+        configuration = json.dumps({"words": _words(dtype), "item_size": dtype.itemsize})
+        self.codecs.append(
+            _native.bind_codec("byteswap", configuration, self.shape, self.dtype, validate_checksums=True)
+        )
+        self.dtype = dtype.newbyteorder("S").str
 
     def chain(self, spec: ArraySpec, dtype: np.dtype[Any]) -> _native.Chain:
         """Bind what was collected."""
@@ -182,7 +225,7 @@ def fill_bytes(spec: ArraySpec, dtype: np.dtype[Any]) -> bytes:
     return element.tobytes()
 
 
-def bind(codecs: Sequence[Any], spec: ArraySpec) -> BoundChain:
+def bind(codecs: Sequence[Any], spec: ArraySpec, wasm: Steps | None = None) -> BoundChain:
     """Bind codecs to a chunk spec.
 
     Parameters
@@ -191,6 +234,8 @@ def bind(codecs: Sequence[Any], spec: ArraySpec) -> BoundChain:
         In the order of encoding: array→array, one array→bytes, bytes→bytes.
     spec : ArraySpec
         The decoded chunk.
+    wasm : Steps, optional
+        The pipeline's modules, if there are any among the codecs.
 
     Returns
     -------
@@ -204,7 +249,7 @@ def bind(codecs: Sequence[Any], spec: ArraySpec) -> BoundChain:
         A codec's configuration makes no sense for the chunk.
     """
     dtype = spec.dtype.to_native_dtype()
-    build = _Build(shape=tuple(spec.shape), dtype=_dtype_str(dtype))
+    build = _Build(shape=tuple(spec.shape), dtype=_dtype_str(dtype), wasm=wasm)
     if len(codecs) == 1 and type(codecs[0]) is V2Codec:
         _add_v2(build, codecs[0], spec, dtype)
     else:
@@ -217,7 +262,9 @@ def bind(codecs: Sequence[Any], spec: ArraySpec) -> BoundChain:
         chain,
         dtype,
         tuple(build.engines),
+        tuple(build.reasons),
         tuple(build.fallbacks),
+        build.lacks_module,
         is_variable,
         dtype.kind == "T" and chain.is_text,
         (spec.dtype, spec.fill_value),
@@ -232,12 +279,16 @@ def _dtype_str(dtype: np.dtype[Any]) -> str:
 
 
 def _add_v3(build: _Build, codecs: Iterable[Any], spec: ArraySpec) -> None:
+    if build.wasm is not None and build.dtype != "|O":
+        build.len_bytes = math.prod(build.shape) * np.dtype(build.dtype).itemsize
     for codec in codecs:
-        following = codec.resolve_metadata(spec)
+        following = _following(build, codec, spec)
         try:
             _add_native_v3(build, codec, spec)
         except UnsupportedError as unsupported:
             _add_python_v3(build, codec, spec, following, unsupported.reason)
+        if build.len_bytes is not None:
+            build.len_bytes = _encoded_len(codec, build.len_bytes, spec)
         spec = following
         if isinstance(codec, ArrayArrayCodec):
             build.shape = tuple(spec.shape)
@@ -245,6 +296,25 @@ def _add_v3(build: _Build, codecs: Iterable[Any], spec: ArraySpec) -> None:
         else:
             # From here on there are only bytes.
             build.shape, build.dtype = (0,), "|u1"
+
+
+def _following(build: _Build, codec: Any, spec: ArraySpec) -> ArraySpec:
+    """Return the spec of what a codec makes of a chunk."""
+    if build.wasm is not None:
+        ours = build.wasm.own(codec)
+        # What only the module knows it is asked for, also where a store had to tell which module.
+        if hasattr(ours, "wasm_resolve") and (description := build.wasm.at_hand(ours)) is not None:
+            following: ArraySpec = ours.wasm_resolve(description, spec)
+            return following
+    return codec.resolve_metadata(spec)  # type: ignore[no-any-return]
+
+
+def _encoded_len(codec: Any, decoded_len: int, spec: ArraySpec) -> int | None:
+    """Return the length in bytes of what a codec gives, where it is fixed."""
+    try:
+        return int(codec.compute_encoded_size(decoded_len, spec))
+    except Exception:  # noqa: BLE001 - most codecs refuse; a user's may do so in any way
+        return None
 
 
 def _label(codec: Any) -> str:
@@ -281,6 +351,8 @@ def _add_native_v3(build: _Build, codec: Any, spec: ArraySpec) -> None:
         build.native("crc32c", {"location": "end"})
     elif _is_wrapper(cls):
         _add_numcodecs(build, codec._codec, label=codec.codec_name)
+    elif build.wasm is not None and (module := build.wasm.own(codec)) is not None:
+        _add_wasm_v3(build, build.wasm, module, spec)
     elif _SCALE_OFFSET is not None and cls is _SCALE_OFFSET:
         build.native("scale_offset", _scale_offset_configuration(codec, spec))
     elif _CAST_VALUE is not None and cls is _CAST_VALUE:
@@ -371,7 +443,7 @@ def _add_shard(build: _Build, codec: Any, spec: ArraySpec) -> None:
     ):
         raise UnsupportedError(f"inner chunks {inner_spec.shape} do not divide {spec.shape}")
     grid = tuple(outer // inner for outer, inner in zip(spec.shape, inner_spec.shape, strict=True))
-    inner = bind(codec.codecs, inner_spec)
+    inner = bind(codec.codecs, inner_spec, build.wasm)
     if build.codecs and inner.is_variable:
         raise UnsupportedError("a filter before a shard of variable-length elements")
     index_spec = ArraySpec(
@@ -381,14 +453,16 @@ def _add_shard(build: _Build, codec: Any, spec: ArraySpec) -> None:
         config=replace(spec.config, order="C"),
         prototype=spec.prototype,
     )
-    index = bind(codec.index_codecs, index_spec)
+    index = bind(codec.index_codecs, index_spec, build.wasm)
     location = str(getattr(codec.index_location, "value", codec.index_location))
     order = str(getattr(codec, "subchunk_write_order", "morton"))
     build.shard = (inner.chain, index.chain, location, order)
     build.done("sharding_indexed")
     build.engines += [(f"sharding_indexed/{name}", engine) for name, engine in inner.engines]
     build.engines += [(f"sharding_indexed/index/{name}", engine) for name, engine in index.engines]
+    build.reasons += inner.reasons + index.reasons
     build.fallbacks += inner.fallbacks + index.fallbacks
+    build.lacks_module |= inner.lacks_module or index.lacks_module
 
 
 def _add_numcodecs(build: _Build, codec: Any, *, label: str) -> None:
@@ -447,6 +521,80 @@ def _cast_value_configuration(codec: Any, spec: ArraySpec) -> dict[str, Any]:
     }
 
 
+# --- WebAssembly ---------------------------------------------------------------------------------------
+
+
+def _add_wasm_v3(build: _Build, steps: Steps, codec: Any, spec: ArraySpec) -> None:
+    from wazarr.wasm import engine
+
+    decoded = encoded = engine.Layout()
+    following = spec
+    if isinstance(codec, ArrayArrayCodec | ArrayBytesCodec):
+        decoded = engine.layout_of(spec)
+    if isinstance(codec, ArrayArrayCodec):
+        following = _following(build, codec, spec)
+        encoded = engine.layout_of(following)
+    description = steps.description_of(codec)
+    _add_wasm(build, steps, codec, decoded, encoded, engine.fill_value_of(spec), description)
+    # What follows expects its elements in the order of the data type's own.
+    dtype = following.dtype.to_native_dtype()
+    if not encoded.is_bytes and dtype.newbyteorder("<") != dtype:
+        build.shape = encoded.shape
+        build.swap(dtype.newbyteorder("<"))
+
+
+def _add_wasm(
+    build: _Build,
+    steps: Steps,
+    codec: Any,
+    decoded: Layout,
+    encoded: Layout,
+    fill_value: Any,
+    description: Description | None,
+) -> None:
+    """Add a codec that is a module, or the native codec that its digest stands for."""
+    from wazarr.wasm import engine, modules
+
+    label = codec.wasm_label
+    missing = steps.absence_of(codec)
+    if description is None or missing is not None:
+        build.lacks_module = True
+        error = missing or modules.not_described(codec)
+        encoded_len = encoded.len_bytes
+        if description is not None and encoded_len is None:
+            encoded_len = engine.encoded_length(description, build.len_bytes)
+        build.module(label, _absent(label, error, encoded_len), str(error).partition("\n")[0])
+        return
+    dtype = np.dtype(build.dtype) if not decoded.is_bytes else np.dtype("u1")
+    if dtype.newbyteorder("<") != dtype:
+        build.swap(dtype)
+    refusal = ""
+    native = engine.native_equivalent(description)
+    if native is not None:
+        try:
+            build.native(
+                native.name,
+                native.configured(description.parameters),
+                label=label,
+                reason=engine.reason(description, native),
+            )
+        except UnsupportedError as unsupported:
+            refusal = f"; the native codec {native.name!r} cannot stand in: {unsupported.reason}"
+        else:
+            return
+    bound = engine.bind(description, decoded, encoded, fill_value=fill_value, decoded_len=build.len_bytes)
+    build.module(label, bound, engine.reason(description) + refusal)
+
+
+def _absent(label: str, error: Exception, encoded_len: int | None) -> _native.Codec:
+    """Return a codec that every chunk fails with: those that are not stored need no module."""
+
+    def fail(_: bytes) -> Any:
+        raise error
+
+    return _native.python_codec(label, fail, fail, encoded_len=encoded_len)
+
+
 # --- Zarr v2 -------------------------------------------------------------------------------------------
 
 
@@ -468,6 +616,9 @@ def _add_v2(build: _Build, codec: V2Codec, spec: ArraySpec, dtype: np.dtype[Any]
     else:
         build.done("bytes")
     for step in steps:
+        if build.wasm is not None and (module := build.wasm.own(step)) is not None:
+            _add_wasm_v2(build, build.wasm, module, spec)
+            continue
         label = str(getattr(step, "codec_id", type(step).__name__))
         try:
             _add_numcodecs(build, step, label=label)
@@ -476,6 +627,22 @@ def _add_v2(build: _Build, codec: V2Codec, spec: ArraySpec, dtype: np.dtype[Any]
                 label, python_codecs.adapt_v2(step, label, build.shape, build.dtype), unsupported.reason
             )
         build.shape, build.dtype = _after_v2(step, build.shape, build.dtype)
+
+
+def _add_wasm_v2(build: _Build, steps: Steps, step: Any, spec: ArraySpec) -> None:
+    from wazarr.wasm import engine
+
+    decoded = encoded = engine.Layout()
+    description = steps.description_of(step)
+    if hasattr(step, "wasm_arrange") and steps.at_hand(step) is not None:
+        # Such a codec sees arrays, and its module alone knows what they become.
+        decoded = engine.Layout(np.dtype(build.dtype).newbyteorder("<").str, build.shape)
+        description, encoded = step.wasm_arrange(description, decoded)
+    elif description is not None and description.kind != "bytes-bytes" and build.dtype != "|O":
+        decoded = engine.Layout(np.dtype(build.dtype).newbyteorder("<").str, build.shape)
+        encoded = engine.encoded_layout(description, decoded)
+    _add_wasm(build, steps, step, decoded, encoded, engine.fill_value_of(spec), description)
+    build.shape, build.dtype = encoded.shape, encoded.data_type
 
 
 def _after_v2(step: Any, shape: tuple[int, ...], dtype: str) -> tuple[tuple[int, ...], str]:

@@ -8,10 +8,15 @@ table for users.
 from __future__ import annotations
 
 import os
+import re
 import warnings
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from zarr.core.config import config as zarr_config
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["DEFAULTS", "get", "limits", "store_concurrency"]
 
@@ -32,12 +37,26 @@ DEFAULTS: dict[str, Any] = {
     "wazarr.bytes_in_flight": 256 << 20,
     "wazarr.variable_length_limit": 512 << 20,
     "wazarr.allow_unsafe_pickle_decode": False,
+    "wazarr.wasm.memory_limit": 1 << 30,
+    "wazarr.wasm.total_memory_limit": 4 << 30,
+    "wazarr.wasm.timeout_s": 60.0,
+    "wazarr.wasm.module_limit": 64 << 20,
+    "wazarr.wasm.compiled_modules_limit": 64,
+    "wazarr.wasm.cache_dir": None,
+    "wazarr.wasm.cache_limit": 1 << 30,
+    "wazarr.wasm.inline_limit": 32 << 10,
+    "wazarr.wasm.fetch_timeout_s": 60.0,
+    "wazarr.wasm.allow": (),
+    "wazarr.wasm.trusted": (),
+    "wazarr.wasm.prefer": "native",
+    "wazarr.wasm.native": {},
 }
 """Our keys and their defaults.
 
-Bytes for `wazarr.bytes_in_flight`, `wazarr.small_shard_bytes`, `wazarr.variable_length_limit`; requests for
-`wazarr.store_concurrency`, attempts after the first for `wazarr.store_retries`; seconds for
-`wazarr.store_timeout_s`; chunks for `codec_pipeline.chunk_concurrent_*`.
+Bytes for `wazarr.bytes_in_flight`, `wazarr.small_shard_bytes`, `wazarr.variable_length_limit` and the limits
+under `wazarr.wasm`, except `compiled_modules_limit`, which counts modules; requests for
+`wazarr.store_concurrency`, attempts after the first for `wazarr.store_retries`; seconds where the name ends
+in `_s`; chunks for `codec_pipeline.chunk_concurrent_*`.
 """
 
 _STORE_CONCURRENCY = 64
@@ -169,3 +188,129 @@ def allows_pickle() -> bool:
     if gate is missing:
         gate = get("wazarr.allow_unsafe_pickle_decode")
     return gate is True
+
+
+# --- Wasm ----------------------------------------------------------------------------------------------
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+
+def _ignoring(key: str, value: object, why: str) -> None:
+    """Report a setting that makes no sense; the default holds."""
+    warnings.warn(f"ignoring {key}={value!r}: {why}", UserWarning, stacklevel=4)
+
+
+def _positive(key: str) -> int:
+    """Return a positive whole number; nonsense is reported, and the default holds."""
+    value = get(key)
+    try:
+        return max(1, int(value))
+    except (TypeError, ValueError):
+        _ignoring(key, value, "not a number")
+        return DEFAULTS[key]  # type: ignore[no-any-return]
+
+
+def _seconds(key: str) -> float:
+    """Return a number of seconds above nothing; nonsense is reported, and the default holds."""
+    value = get(key)
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        _ignoring(key, value, "not a number of seconds")
+        seconds = DEFAULTS[key]
+    return max(0.001, seconds)
+
+
+def _texts(key: str) -> tuple[str, ...]:
+    """Return some texts; a single one stands for itself."""
+    value = get(key)
+    if isinstance(value, str):
+        value = (value,)
+    if not isinstance(value, list | tuple | set | frozenset) or not all(
+        isinstance(one, str) for one in value
+    ):
+        if value is not None:
+            _ignoring(key, value, "not a list of texts")
+        return ()
+    return tuple(value)
+
+
+def wasm_limits() -> dict[str, int | float]:
+    """Return the limits of guests and of what is kept of modules, by the names that the engine knows."""
+    return {
+        "memory_bytes": _positive("wazarr.wasm.memory_limit"),
+        "total_memory_bytes": _positive("wazarr.wasm.total_memory_limit"),
+        "timeout_s": _seconds("wazarr.wasm.timeout_s"),
+        "module_bytes": wasm_module_limit(),
+        "compiled_modules": _positive("wazarr.wasm.compiled_modules_limit"),
+        "cache_bytes": _positive("wazarr.wasm.cache_limit"),
+    }
+
+
+def wasm_module_limit() -> int:
+    """Return how many bytes a module may have."""
+    return _positive("wazarr.wasm.module_limit")
+
+
+def wasm_inline_limit() -> int:
+    """Return up to how many bytes a module goes into the metadata where nothing else is asked for."""
+    value = get("wazarr.wasm.inline_limit")
+    try:
+        return max(0, int(value))
+    except (TypeError, ValueError):
+        _ignoring("wazarr.wasm.inline_limit", value, "not a number")
+        return DEFAULTS["wazarr.wasm.inline_limit"]  # type: ignore[no-any-return]
+
+
+def wasm_fetch_timeout() -> float:
+    """Return how many seconds it may take to fetch a module over the network."""
+    return _seconds("wazarr.wasm.fetch_timeout_s")
+
+
+def wasm_cache_dir() -> str | None:
+    """Return the folder that keeps modules and what they compile to, or None if nothing is to be kept."""
+    value = get("wazarr.wasm.cache_dir")
+    if value is None:
+        base = os.environ.get("XDG_CACHE_HOME", "")
+        root = Path(base) if Path(base).is_absolute() else Path("~/.cache").expanduser()
+        return str(root / "wazarr" / "wasm") if root.is_absolute() else None
+    if value is False or value == "":
+        return None
+    if not isinstance(value, str | os.PathLike):
+        _ignoring("wazarr.wasm.cache_dir", value, "not a folder")
+        return None
+    return str(Path(os.fspath(value)).expanduser().absolute())
+
+
+def wasm_allow() -> tuple[str, ...]:
+    """Return the prefixes of addresses that modules may be fetched from, as the user wrote them."""
+    return _texts("wazarr.wasm.allow")
+
+
+def wasm_trusted() -> frozenset[str]:
+    """Return the digests of modules that run without a time limit."""
+    digests = _texts("wazarr.wasm.trusted")
+    for digest in digests:
+        if not _DIGEST.fullmatch(digest):
+            _ignoring("wazarr.wasm.trusted", digest, 'not "sha256:" and 64 hexadecimal digits')
+    return frozenset(digests)
+
+
+def wasm_prefers_native() -> bool:
+    """Return whether a native codec stands in for a module that is known to do the same."""
+    value = get("wazarr.wasm.prefer")
+    if value not in ("native", "wasm"):  # a tuple: the value may be anything
+        _ignoring("wazarr.wasm.prefer", value, 'neither "native" nor "wasm"')
+    return bool(value != "wasm")
+
+
+def wasm_native() -> Mapping[str, Any]:
+    """Return what the user declares native codecs for, by the digest of the module."""
+    value = get("wazarr.wasm.native")
+    if not isinstance(value, dict):
+        if value is not None:
+            _ignoring("wazarr.wasm.native", value, "not a table from digests to native codecs")
+        return {}
+    return value

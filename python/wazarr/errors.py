@@ -7,7 +7,8 @@
     ├── InvalidInputError    also ValueError
     │   └── ChunkIndexError  also IndexError
     ├── CodecError           also ValueError, RuntimeError; .codec .direction .chunk_key
-    │   └── ChecksumError, WasmTrapError, WasmLimitError, PythonCodecError
+    │   ├── ChecksumError, PythonCodecError
+    │   └── WasmTrapError, WasmLimitError, WasmModuleNotFoundError   .module
     ├── StoreError           also OSError; .chunk_key .status .attempt .written
     └── InternalError        a bug of ours; asks for a report
 
@@ -33,6 +34,7 @@ __all__ = [
     "StoreError",
     "UnsupportedError",
     "WasmLimitError",
+    "WasmModuleNotFoundError",
     "WasmTrapError",
     "WazarrError",
 ]
@@ -104,11 +106,49 @@ class ChecksumError(CodecError):
 
 
 class WasmTrapError(CodecError):
-    """A WebAssembly codec trapped."""
+    """A WebAssembly codec trapped.
+
+    Attributes
+    ----------
+    module : str or None
+        Digest of the module, ``"sha256:…"``.
+    """
+
+    module: str | None = None
 
 
 class WasmLimitError(CodecError):
-    """A WebAssembly codec went over a limit."""
+    """A WebAssembly codec went over a limit.
+
+    Attributes
+    ----------
+    module : str or None
+        Digest of the module, ``"sha256:…"``.
+    """
+
+    module: str | None = None
+
+
+class WasmModuleNotFoundError(CodecError):
+    """The module of a WebAssembly codec is nowhere where it was looked for.
+
+    The message says where that was, and how to supply it.
+
+    Attributes
+    ----------
+    module : str or None
+        Its digest, ``"sha256:…"``.
+    places : tuple of str
+        Where it was looked for, and what was wrong there.
+    """
+
+    module: str | None = None
+    places: tuple[str, ...] = ()
+
+    def __init__(self, message: str = "", *, module: str | None = None, places: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.module = module
+        self.places = places
 
 
 class PythonCodecError(CodecError):
@@ -201,10 +241,13 @@ def make_codec_error(
     direction: str,
     chunk_key: str | None,
     cause: BaseException | None,
+    module: str | None = None,
 ) -> CodecError:
     """Make the exception for a failed codec; called from the native module."""
     cls: type[BaseException] = _CODEC_CLASSES.get(kind, CodecError)
-    if cause is not None:
+    if isinstance(cause, WasmModuleNotFoundError):
+        cls = WasmModuleNotFoundError
+    elif cause is not None:
         cls = _combine(cls, type(cause))
     try:
         error = cls.__new__(cls, message)
@@ -217,12 +260,19 @@ def make_codec_error(
     error.direction = direction
     error.chunk_key = chunk_key
     error.__cause__ = cause
+    if isinstance(cause, WasmModuleNotFoundError):
+        error.__dict__.update(module=cause.module, places=cause.places)
+    elif module is not None:
+        error.__dict__["module"] = module
     return error
 
 
-def make_module_error(*, message: str, kind: str) -> CodecError:
+def make_module_error(*, message: str, kind: str, module: str | None = None) -> CodecError:
     """Make the exception for a WebAssembly module that cannot be used; called from the native module."""
-    return _CODEC_CLASSES.get(kind, CodecError)(message)
+    error = _CODEC_CLASSES.get(kind, CodecError)(message)
+    if module is not None:
+        error.__dict__["module"] = module
+    return error
 
 
 def make_store_error(*, message: str, errno: int, chunk_key: str, location: str) -> StoreError:

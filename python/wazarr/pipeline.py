@@ -9,6 +9,8 @@ while the event loop is free; stores that only Python can speak to are fed throu
 from __future__ import annotations
 
 import asyncio
+import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 
     from wazarr.requests import Batch
     from wazarr.stores import Place
+    from wazarr.wasm.steps import Steps
 
 __all__ = ["CodecPipeline"]
 
@@ -69,8 +72,18 @@ class CodecPipeline(ZarrCodecPipeline):
     __module__ = "wazarr"
 
     def __post_init__(self) -> None:
-        """Make the cache of bound chains, which is no part of the value."""
+        """Make the cache of bound chains and what goes with modules: no part of the value."""
+        self._begin(None)
+
+    def _begin(self, trailing_parts: int | None) -> None:
         object.__setattr__(self, "_chains", {})
+        object.__setattr__(self, "_wasm", _wasm_steps(self, trailing_parts))
+
+    @property
+    def wasm(self) -> Steps | None:
+        """The codecs that are WebAssembly modules, or None if there are none."""
+        steps: Steps | None = self._wasm  # type: ignore[attr-defined]
+        return steps
 
     # --- construction, identity ------------------------------------------------------------------------
 
@@ -89,6 +102,39 @@ class CodecPipeline(ZarrCodecPipeline):
             As zarr-python's pipelines: codecs in a wrong order, no or several array→bytes codecs.
         """
         return cls(*codecs_from_list(list(codecs)))
+
+    @classmethod
+    def from_array_metadata_and_store(cls, array_metadata: Any, store: Any) -> Self:
+        """Make a pipeline for an array, as zarr would without this method.
+
+        Where codecs are modules, they learn of the store, and the pipeline how to tell the array's path
+        from a chunk's: modules are looked for in the groups above.
+
+        Parameters
+        ----------
+        array_metadata : ArrayMetadata
+            Of either format.
+        store : Store
+            The array's store.
+
+        Raises
+        ------
+        NotImplementedError
+            Zarr has to do it: there are no such codecs.
+        """
+        if not _may_have_modules():
+            raise NotImplementedError
+        from zarr.core.array import create_codec_pipeline
+
+        pipeline = create_codec_pipeline(array_metadata)
+        if type(pipeline) is not cls:
+            raise NotImplementedError
+        if pipeline.wasm is not None:
+            from wazarr.wasm.steps import trailing_parts
+
+            pipeline._begin(trailing_parts(array_metadata))
+            pipeline.wasm.remember(store)
+        return pipeline
 
     def evolve_from_array_spec(self, array_spec: ArraySpec) -> Self:
         """Fill in what codecs take from the array, each from the spec that it will see.
@@ -120,12 +166,15 @@ class CodecPipeline(ZarrCodecPipeline):
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the codecs alone: chains are bound again in the process that unpickles."""
-        return {name: value for name, value in self.__dict__.items() if name != "_chains"}
+        state = {name: value for name, value in self.__dict__.items() if name not in {"_chains", "_wasm"}}
+        wasm = self.wasm
+        return state if wasm is None else {**state, "_trailing": wasm.trailing}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what `__getstate__` gave."""
+        trailing = state.pop("_trailing", None)
         self.__dict__.update(state)
-        object.__setattr__(self, "_chains", {})
+        self._begin(trailing)
 
     # --- metadata --------------------------------------------------------------------------------------
 
@@ -263,6 +312,9 @@ class CodecPipeline(ZarrCodecPipeline):
         if not batch:
             return ()
         store, place = await _open_store(batch)
+        wasm = self.wasm
+        if wasm is not None:
+            await wasm.prepare(batch, is_write=False)
         try:
             target = ReadTarget(self, batch, out)
             job, place = target.plan(drop_axes, store, place)
@@ -302,12 +354,16 @@ class CodecPipeline(ZarrCodecPipeline):
         store, place = await _open_store(batch, is_write=True)
         if place is not None:
             store._check_writable()
+        wasm = self.wasm
+        if wasm is not None:
+            await wasm.prepare(batch, is_write=True)
         try:
             origin = WriteOrigin(self, batch, value)
             job, place = origin.plan(drop_axes, store, place)
         except UnsupportedError as unsupported:
             fallback.note(unsupported.reason, len(batch))
-            await _whole_fallback(self).write(batch, value, drop_axes)
+            with nullcontext() if wasm is None else wasm.stored():
+                await _whole_fallback(self).write(batch, value, drop_axes)
             return
         origin.note_fallbacks(store, place)
         if place is None:
@@ -331,6 +387,7 @@ class CodecPipeline(ZarrCodecPipeline):
             The chain cannot run here as a whole.
         """
         chains: dict[Any, BoundChain] = self._chains  # type: ignore[attr-defined]
+        wasm = self.wasm
         # The identities of data type and fill value stand for them: both live as long as the metadata,
         # and the cached chain keeps them alive.
         key = (
@@ -341,14 +398,31 @@ class CodecPipeline(ZarrCodecPipeline):
             spec.config.write_empty_chunks,
             config.get("codec_pipeline.validate_checksums"),
             config.get("wazarr.variable_length_limit"),
+            None if wasm is None else wasm.settings(),
         )
         found = chains.get(key)
         if found is None:
-            found = bind(tuple(self), spec)
+            found = bind(tuple(self), spec, wasm)
+            if found.lacks_module:
+                return found  # it may turn up: the next request looks again
             if len(chains) >= _CHAINS_KEPT:
                 chains.clear()
             chains[key] = found
         return found
+
+
+def _may_have_modules() -> bool:
+    """Return whether anybody has made a codec that is a module, ours or one of numcodecs-wasm's."""
+    return "wazarr.wasm" in sys.modules or "numcodecs_wasm" in sys.modules
+
+
+def _wasm_steps(codecs: Iterable[Codec], trailing_parts: int | None) -> Steps | None:
+    """Return the codecs of a chain that are modules, or None if there are none."""
+    if not _may_have_modules():
+        return None
+    from wazarr.wasm.steps import Steps
+
+    return Steps.of(codecs, trailing_parts)
 
 
 class _Given:

@@ -17,6 +17,7 @@ use crate::codec::vlen::VlenKind;
 use crate::codec::wasm::WasmCodec;
 use crate::codec::{ArraySpec, Codec, CodecFault, DataType, Direction, Engine};
 use crate::pipeline::shard::ShardStep;
+use crate::wasm::ArrayDescription;
 
 /// A bound codec.
 #[pyclass(name = "Codec", module = "wazarr._native", frozen)]
@@ -31,10 +32,22 @@ impl PyCodec {
         Self { codec, wasm: None }
     }
 
+    fn guest(&self) -> PyResult<&WasmCodec> {
+        let only = || PyValueError::new_err("only a WebAssembly codec tells what arrays become");
+        self.wasm.as_deref().ok_or_else(only)
+    }
+
     /// A codec that runs in a guest.
     pub(crate) fn wasm(codec: Arc<WasmCodec>) -> Self {
         Self { codec: Arc::clone(&codec) as Arc<dyn Codec>, wasm: Some(codec) }
     }
+}
+
+/// Bytes, and data type and shape of the array that they are.
+type Described<'py> = (Bound<'py, PyBytes>, (String, Vec<u64>));
+
+fn described<'py>(py: Python<'py>, (bytes, array): &(Vec<u8>, ArrayDescription)) -> Described<'py> {
+    (PyBytes::new(py, bytes), (array.data_type.clone(), array.shape.clone()))
 }
 
 #[pymethods]
@@ -93,6 +106,33 @@ impl PyCodec {
                 Ok(decoded)
             });
             Ok(PyBytes::new(py, &decoded?))
+        })
+    }
+
+    /// Encodes an array outside of a chain; answers bytes, and data type and shape of what they are.
+    fn encode_array<'py>(&self, py: Python<'py>, decoded: &[u8]) -> PyResult<Described<'py>> {
+        run::caught(py, || {
+            let codec = self.guest()?;
+            let encoded = wasm::run_codec(py, self.codec.name(), Direction::Encode, |scratch| {
+                codec.encode_described(decoded, scratch)
+            });
+            Ok(described(py, &encoded?))
+        })
+    }
+
+    /// Decodes an array outside of a chain, one of at most `limit_bytes`.
+    fn decode_array<'py>(
+        &self,
+        py: Python<'py>,
+        encoded: &[u8],
+        limit_bytes: usize,
+    ) -> PyResult<Described<'py>> {
+        run::caught(py, || {
+            let codec = self.guest()?;
+            let decoded = wasm::run_codec(py, self.codec.name(), Direction::Decode, |scratch| {
+                codec.decode_described(encoded, limit_bytes, scratch)
+            });
+            Ok(described(py, &decoded?))
         })
     }
 

@@ -37,6 +37,10 @@ fn text<'py>(py: Python<'py>, text: &str) -> Bound<'py, PyAny> {
     pyo3::types::PyString::new(py, text).into_any()
 }
 
+fn text_or_none<'py>(py: Python<'py>, text: Option<&str>) -> Bound<'py, PyAny> {
+    text.map_or_else(|| py.None().into_bound(py), |text| self::text(py, text))
+}
+
 fn number(py: Python<'_>, number: usize) -> Bound<'_, PyAny> {
     pyo3::types::PyInt::new(py, number).into_any()
 }
@@ -91,8 +95,12 @@ pub(super) fn step_error(py: Python<'_>, codec: &str, direction: Direction, faul
 }
 
 /// The exception for a module that cannot be used.
-pub(super) fn wasm_error(py: Python<'_>, error: &WasmError) -> PyErr {
-    let items = [("message", text(py, &error.to_string())), ("kind", text(py, wasm_kind(error)))];
+pub(super) fn wasm_error(py: Python<'_>, module: Option<&str>, error: &WasmError) -> PyErr {
+    let items = [
+        ("message", text(py, &error.to_string())),
+        ("kind", text(py, wasm_kind(error))),
+        ("module", text_or_none(py, module)),
+    ];
     make(py, "make_module_error", &keywords(py, &items))
 }
 
@@ -119,6 +127,10 @@ fn codec_error(
         CodecFault::Wasm { error, .. } => wasm_kind(error),
         _ => "codec",
     };
+    let module = match &fault {
+        CodecFault::Wasm { module, .. } => Some(module.clone()),
+        _ => None,
+    };
     let cause = match fault {
         CodecFault::Python(error) => error.downcast::<PyErr>().ok(),
         CodecFault::OutOfMemory { .. } => Some(Box::new(PyMemoryError::new_err(message.to_owned()))),
@@ -129,7 +141,8 @@ fn codec_error(
         ("kind", text(py, kind)),
         ("codec", text(py, codec)),
         ("direction", text(py, direction.name())),
-        ("chunk_key", chunk_key.map_or_else(|| py.None().into_bound(py), |key| text(py, key))),
+        ("chunk_key", text_or_none(py, chunk_key)),
+        ("module", text_or_none(py, module.as_deref())),
         (
             "cause",
             cause.map_or_else(

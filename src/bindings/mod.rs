@@ -38,7 +38,7 @@ mod _native {
     #[pymodule_export]
     use super::wasm::{
         bind_wasm_codec, wasm_bytes, wasm_configure, wasm_counters, wasm_drop_idle, wasm_has, wasm_put,
-        wasm_survey,
+        wasm_survey, wasm_take_texts,
     };
     #[pymodule_export]
     use super::write_job::{WriteJob, plan_write};

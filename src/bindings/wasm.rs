@@ -1,11 +1,13 @@
 //! WebAssembly modules and the codecs made of them.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
+use std::ffi::CString;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use pyo3::exceptions::{PyValueError, PyWarning};
+use pyo3::exceptions::{PyRuntimeWarning, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 use serde_json::Value;
@@ -19,13 +21,12 @@ use crate::schedule::{Stopper, is_cancelled_here, stoppable};
 use crate::wasm::cache::folder::{self, Folder};
 use crate::wasm::cache::{self, StoredModule};
 use crate::wasm::instances::{self, Recipe};
-use crate::wasm::{
-    ArrayDescription, Digest, Interface, Kind, Limits, Setup, Survey, WasmError, engine, host, wasi,
-};
+use crate::wasm::{ArrayDescription, Digest, Interface, Kind, Limits, Setup, Survey, engine, host, wasi};
 
 /// To be called in the child after a fork.
 pub(super) fn after_fork_in_child() {
     KEPT.forget_in_child();
+    FOLDERS.forget_in_child();
     instances::after_fork_in_child();
     cache::after_fork_in_child();
     engine::after_fork_in_child();
@@ -33,24 +34,27 @@ pub(super) fn after_fork_in_child() {
     wasi::after_fork_in_child();
 }
 
-/// The folder for modules. One that is not safe to use is a warning, and everything works without it.
+/// Folders for modules by their paths; `None` where one is not safe to use.
+static FOLDERS: PerProcess<Mutex<HashMap<String, Option<Arc<Folder>>>>> = PerProcess::new(Mutex::default);
+
+/// The folder for modules. One that is not safe to use is a warning, once, and everything works without it.
 fn open_folder(py: Python<'_>, path: Option<&str>) -> PyResult<Option<Arc<Folder>>> {
     let Some(path) = path else { return Ok(None) };
-    match py.detach(|| Folder::open(Path::new(path))) {
-        Ok(folder) => Ok(Some(Arc::new(folder))),
-        Err(error) => {
-            let message =
-                std::ffi::CString::new(format!("{error}; modules are compiled anew in every process"))
-                    .unwrap_or_default();
-            PyErr::warn(py, &py.get_type::<PyWarning>(), &message, 2)?;
-            Ok(None)
-        }
+    let folders = || FOLDERS.get().lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = folders().get(path) {
+        return Ok(known.clone());
     }
-}
-
-/// The exception for what concerns a module and no chunk.
-fn module_error(py: Python<'_>, error: &WasmError) -> PyErr {
-    errors::wasm_error(py, error)
+    let opened = py.detach(|| Folder::open(Path::new(path)));
+    let (folder, problem) = match opened {
+        Ok(folder) => (Some(Arc::new(folder)), None),
+        Err(error) => (None, Some(format!("{error}; modules are compiled anew in every process"))),
+    };
+    folders().insert(path.to_owned(), folder.clone());
+    if let Some(problem) = problem {
+        let message = CString::new(problem).unwrap_or_default();
+        PyErr::warn(py, &py.get_type::<PyRuntimeWarning>(), &message, 2)?;
+    }
+    Ok(folder)
 }
 
 /// What a module is, as JSON.
@@ -64,7 +68,7 @@ pub(crate) fn wasm_survey(py: Python<'_>, module: &[u8], module_limit_bytes: usi
             json["digest"] = Value::from(Digest::of(module).to_string());
             Ok(json.to_string())
         });
-        survey.map_err(|error| module_error(py, &error))
+        survey.map_err(|error| errors::wasm_error(py, None, &error))
     })
 }
 
@@ -84,12 +88,14 @@ pub(crate) fn wasm_put(
             let expected = digest.map(Digest::parse).transpose()?;
             cache::put(module, expected, folder, module_limit_bytes)
         });
-        stored.map(|stored| stored.digest().to_string()).map_err(|error| module_error(py, &error))
+        stored
+            .map(|stored| stored.digest().to_string())
+            .map_err(|error| errors::wasm_error(py, digest, &error))
     })
 }
 
 fn find(py: Python<'_>, digest: &str, cache_dir: Option<&str>) -> PyResult<Option<Arc<StoredModule>>> {
-    let digest = Digest::parse(digest).map_err(|error| module_error(py, &error))?;
+    let digest = Digest::parse(digest).map_err(|error| errors::wasm_error(py, Some(digest), &error))?;
     let folder = open_folder(py, cache_dir)?;
     Ok(py.detach(|| cache::find(digest, folder.as_ref())))
 }
@@ -143,6 +149,13 @@ pub(crate) fn wasm_counters(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
+/// What guests have written since this was last asked, with the digests of their modules.
+#[pyfunction]
+pub(crate) fn wasm_take_texts(py: Python<'_>) -> Vec<(String, String)> {
+    let texts = py.detach(wasi::take_texts);
+    texts.into_iter().map(|(digest, text)| (digest.to_string(), text)).collect()
+}
+
 /// Drops every guest that is not in a call.
 #[pyfunction]
 pub(crate) fn wasm_drop_idle(py: Python<'_>) {
@@ -153,6 +166,8 @@ pub(crate) fn wasm_drop_idle(py: Python<'_>) {
 struct Bind {
     setup: Setup,
     interface: Option<Interface>,
+    /// Length of every encoding, where the metadata says that all have the same.
+    encoded_len: Option<usize>,
     limits: Limits,
 }
 
@@ -170,16 +185,27 @@ impl Bind {
         };
         let array = |side: &str| -> Result<ArrayDescription, String> {
             let array = &setup[side];
-            let shape = match &array["shape"] {
-                Value::Null => Some(Vec::new()),
-                shape => shape.as_array().and_then(|shape| shape.iter().map(Value::as_u64).collect()),
-            };
-            Ok(ArrayDescription {
-                data_type: array["data_type"].as_str().unwrap_or("|u1").to_owned(),
-                shape: shape.ok_or_else(|| format!("setup: the shape of {side:?} is none"))?,
-            })
+            if array.is_null() {
+                return Ok(ArrayDescription::any_bytes());
+            }
+            let shape: Option<Vec<u64>> =
+                array["shape"].as_array().and_then(|shape| shape.iter().map(Value::as_u64).collect());
+            match (array["data_type"].as_str(), shape) {
+                (Some(data_type), Some(shape)) => {
+                    Ok(ArrayDescription { data_type: data_type.to_owned(), shape })
+                }
+                _ => Err(format!("setup: {side:?} has no data type or shape")),
+            }
         };
         let (decoded, encoded) = (array("decoded")?, array("encoded")?);
+        let encoded_len = match &setup["encoded_len"] {
+            Value::Null => None,
+            len => Some(
+                len.as_u64()
+                    .and_then(|len| usize::try_from(len).ok())
+                    .ok_or_else(|| format!("setup: encoded_len is no length: {len}"))?,
+            ),
+        };
         let fill_value = setup.get("fill_value").filter(|value| !value.is_null()).cloned();
         let parameters = match setup["parameters"].take() {
             Value::Object(parameters) => parameters,
@@ -208,7 +234,8 @@ impl Bind {
             is_trusted: limits["trusted"].as_bool().unwrap_or(default.is_trusted),
             is_cancelled: is_cancelled_here,
         };
-        Ok(Self { setup: Setup { kind, parameters, decoded, encoded, fill_value }, interface, limits })
+        let setup = Setup { kind, parameters, decoded, encoded, fill_value };
+        Ok(Self { setup, interface, encoded_len, limits })
     }
 }
 
@@ -231,8 +258,9 @@ pub(crate) fn bind_wasm_codec(
             PyValueError::new_err(format!("the module {digest} of codec {name:?} is not in the cache"))
         })?;
         let codec = Recipe::new(module, bind.interface, bind.setup, bind.limits, fresh_instance)
-            .and_then(|recipe| WasmCodec::new(name, recipe));
-        Ok(PyCodec::wasm(Arc::new(codec.map_err(|error| module_error(py, &error))?)))
+            .and_then(|recipe| WasmCodec::new(name, recipe, bind.encoded_len));
+        let codec = codec.map_err(|error| errors::wasm_error(py, Some(digest), &error))?;
+        Ok(PyCodec::wasm(Arc::new(codec)))
     })
 }
 

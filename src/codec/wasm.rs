@@ -17,29 +17,33 @@ pub struct WasmCodec {
     encoded_len: Option<usize>,
 }
 
-/// Length of an array in bytes.
-fn len_bytes(array: &ArrayDescription) -> Result<usize, WasmError> {
+/// Length of an array in bytes, where it is known.
+fn len_bytes(array: &ArrayDescription) -> Result<Option<usize>, WasmError> {
+    if array.is_any_bytes() {
+        return Ok(None);
+    }
     let too_large = || WasmError::Invalid(format!("an array of shape {:?} is too large", array.shape));
     let data_type =
         DataType::parse(&array.data_type).map_err(|error| WasmError::Invalid(error.to_string()))?;
-    array.shape.iter().try_fold(data_type.item_size, |product, &len| {
+    let product = array.shape.iter().try_fold(data_type.item_size, |product, &len| {
         usize::try_from(len).ok().and_then(|len| product.checked_mul(len)).ok_or_else(too_large)
-    })
+    });
+    product.map(Some)
 }
 
 impl WasmCodec {
-    /// A codec of that name.
+    /// A codec of that name. `fixed_len` is the length of every encoding in bytes, where that is known.
     ///
     /// # Errors
     /// Arrays that cannot be.
-    pub fn new(name: String, recipe: Recipe) -> Result<Self, WasmError> {
+    pub fn new(name: String, recipe: Recipe, fixed_len: Option<usize>) -> Result<Self, WasmError> {
         let setup = recipe.setup();
         let (decoded_len, encoded_len) = match setup.kind {
             Kind::BytesBytes => (None, None),
-            Kind::ArrayBytes => (Some(len_bytes(&setup.decoded)?), None),
-            Kind::ArrayArray => (Some(len_bytes(&setup.decoded)?), Some(len_bytes(&setup.encoded)?)),
+            Kind::ArrayBytes => (len_bytes(&setup.decoded)?, None),
+            Kind::ArrayArray => (len_bytes(&setup.decoded)?, len_bytes(&setup.encoded)?),
         };
-        Ok(Self { name, recipe, decoded_len, encoded_len })
+        Ok(Self { name, recipe, decoded_len, encoded_len: fixed_len.or(encoded_len) })
     }
 
     /// The interface through which the guest is called.
@@ -58,6 +62,44 @@ impl WasmCodec {
         scratch: &mut Scratch,
     ) -> Result<Option<usize>, CodecFault> {
         self.call(Direction::Encode, scratch, |guest| guest.encoded_bound(decoded_len))
+    }
+
+    /// Encodes an array by itself, whatever it becomes: bytes, and the array that they are if the interface
+    /// tells.
+    ///
+    /// # Errors
+    /// As [`Codec::encode`].
+    pub fn encode_described(
+        &self,
+        decoded: &[u8],
+        scratch: &mut Scratch,
+    ) -> Result<(Vec<u8>, ArrayDescription), CodecFault> {
+        Self::check(self.decoded_len, decoded.len())?;
+        let room = Room { expected: None, limit: Codec::encoded_bound(self, decoded.len()) };
+        self.call(Direction::Encode, scratch, |guest| {
+            let mut encoded = Vec::new();
+            guest.encode(decoded, room, &mut |result| append(&mut encoded, result))?;
+            Ok(with_description(encoded, guest.last_answer()))
+        })
+    }
+
+    /// Decodes to an array by itself, whatever it is, of at most `limit_bytes`.
+    ///
+    /// # Errors
+    /// As [`Codec::decode_bounded`].
+    pub fn decode_described(
+        &self,
+        encoded: &[u8],
+        limit_bytes: usize,
+        scratch: &mut Scratch,
+    ) -> Result<(Vec<u8>, ArrayDescription), CodecFault> {
+        Self::check(self.encoded_len, encoded.len())?;
+        let room = Room { expected: None, limit: limit_bytes };
+        self.call(Direction::Decode, scratch, |guest| {
+            let mut decoded = Vec::new();
+            guest.decode(encoded, room, &mut |result| append(&mut decoded, result))?;
+            Ok(with_description(decoded, guest.last_answer()))
+        })
     }
 
     fn call<T>(
@@ -167,8 +209,88 @@ impl Codec for WasmCodec {
     }
 }
 
+/// Bytes are an array too: a row of them.
+fn with_description(bytes: Vec<u8>, answer: Option<&ArrayDescription>) -> (Vec<u8>, ArrayDescription) {
+    let row = || ArrayDescription { data_type: "|u1".to_owned(), shape: vec![bytes.len() as u64] };
+    let description = answer.cloned().unwrap_or_else(row);
+    (bytes, description)
+}
+
 fn append(bytes: &mut Vec<u8>, result: &[u8]) -> Result<(), WasmError> {
     reserve(bytes, result.len()).map_err(|_| WasmError::OutOfMemory { len_bytes: result.len() })?;
     bytes.extend_from_slice(result);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wasm::testing::{COPY, decoder, guest, setup, small_limits, store};
+    use crate::wasm::{Limits, Setup};
+
+    fn codec(module: &[u8], setup: Setup) -> Result<WasmCodec, WasmError> {
+        let limits = Limits { memory_bytes: 64 << 20, ..small_limits() };
+        WasmCodec::new("acme".to_owned(), Recipe::new(store(module), None, setup, limits, false)?, None)
+    }
+
+    fn array(data_type: &str, shape: &[u64]) -> ArrayDescription {
+        ArrayDescription { data_type: data_type.to_owned(), shape: shape.to_vec() }
+    }
+
+    #[test]
+    fn chunks_come_back() {
+        let codec = codec(&guest(COPY), setup()).unwrap();
+        let mut scratch = Scratch::default();
+        for len in [0, 1, 1000, 5 << 20] {
+            let chunk: Vec<u8> = (0..len).map(|number: u32| (number % 253) as u8).collect();
+            let mut encoded = b"before".to_vec();
+            codec.encode(&chunk, &mut encoded, &mut scratch).unwrap();
+            assert_eq!(encoded[..6], *b"before");
+            let mut decoded = vec![0xaa; chunk.len()];
+            codec.decode_into(&encoded[6..], &mut decoded, &mut scratch).unwrap();
+            assert_eq!(decoded, chunk);
+            let mut bounded = b"other".to_vec();
+            codec.decode_bounded(&encoded[6..], &mut bounded, chunk.len(), &mut scratch).unwrap();
+            assert_eq!(bounded, chunk);
+        }
+        let mut bounded = Vec::new();
+        let refused = codec.decode_bounded(&[0; 10], &mut bounded, 9, &mut scratch);
+        assert!(matches!(refused, Err(CodecFault::DecodedLength { expected: 9, .. })), "{refused:?}");
+        assert_eq!(codec.guest_bound(5, &mut scratch).unwrap(), None);
+    }
+
+    #[test]
+    fn arrays_have_one_length() {
+        let setup = Setup {
+            kind: Kind::ArrayArray,
+            decoded: array("<u2", &[2, 3]),
+            encoded: array("<f4", &[3]),
+            ..setup()
+        };
+        let codec = codec(&guest(COPY), setup).unwrap();
+        assert_eq!(codec.encoded_len(12), Some(12));
+        assert_eq!(codec.encoded_bound(12), 12);
+        let mut scratch = Scratch::default();
+        codec.decode_into(&[1; 12], &mut [0; 12], &mut scratch).unwrap();
+        assert!(codec.decode_into(&[1; 11], &mut [0; 12], &mut scratch).is_err());
+        assert!(codec.decode_into(&[1; 12], &mut [0; 10], &mut scratch).is_err());
+        assert!(codec.encode(&[1; 10], &mut Vec::new(), &mut scratch).is_err());
+        for (kind, shape) in [(Kind::ArrayBytes, vec![u64::MAX, 2]), (Kind::ArrayArray, vec![1 << 62, 8])] {
+            let setup = Setup { kind, decoded: array("<u2", &shape), ..super::tests::setup() };
+            assert!(self::codec(&guest(COPY), setup).is_err());
+        }
+    }
+
+    #[test]
+    fn faults_name_the_module() {
+        let module = decoder("(unreachable)");
+        let codec = codec(&module, setup()).unwrap();
+        let fault = codec.decode_into(&[1], &mut [0], &mut Scratch::default()).unwrap_err();
+        let text = fault.to_string();
+        let digest = crate::wasm::Digest::of(&module).to_string();
+        assert!(text.contains(&digest) && text.contains("unreachable"), "{text}");
+        let silent = super::tests::codec(&decoder("(i64.const 2)"), setup()).unwrap();
+        let fault = silent.decode_into(&[1], &mut [0; 3], &mut Scratch::default()).unwrap_err();
+        assert!(matches!(fault, CodecFault::DecodedLength { expected: 3, actual: 2 }), "{fault:?}");
+    }
 }

@@ -275,3 +275,7 @@ fn deserialize(engine: &Engine, code: &[u8], is_component: bool) -> Option<Code>
         unsafe { Module::deserialize(engine, code) }.ok().map(Code::Core)
     }
 }
+
+#[cfg(all(test, unix))]
+#[path = "cache_tests.rs"]
+mod tests;

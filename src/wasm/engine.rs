@@ -4,6 +4,10 @@
 //! raises it every [`TICK`] while metered calls are under way, and sleeps when there are none. A *trusted*
 //! engine's code does not look, and is the faster for it. Each process has its own engines: a child starts
 //! with none.
+//!
+//! A guest's memory lies in 4 GiB of reserved addresses, so that no address it can form lies outside of them
+//! and its code need not compare any. Where the process may not reserve as much (`RLIMIT_AS`), code compares.
+#![cfg_attr(unix, expect(unsafe_code, reason = "getrlimit has no safe wrapper in std"))]
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -70,7 +74,28 @@ fn configuration(is_metered: bool) -> Config {
         .wasm_backtrace_max_frames(None)
         // Signals reach a forked child, messages to ports do not.
         .macos_use_mach_ports(false);
+    if has_address_limit() {
+        config
+            .memory_reservation(0)
+            .memory_reservation_for_growth(1 << 20)
+            .memory_guard_size(64 << 10)
+            .guard_before_linear_memory(false);
+    }
     config
+}
+
+/// Whether the process may reserve only so many addresses.
+#[cfg(unix)]
+fn has_address_limit() -> bool {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes to `limit` and nothing else.
+    let status = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+    status == 0 && limit.rlim_cur != libc::RLIM_INFINITY
+}
+
+#[cfg(not(unix))]
+fn has_address_limit() -> bool {
+    false
 }
 
 /// The thread that raises the epoch.

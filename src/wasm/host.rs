@@ -273,3 +273,7 @@ impl Session {
 
 /// The longest that a cancelled call goes on, or so.
 pub const CANCEL_LATENCY: std::time::Duration = TICK.saturating_mul(2);
+
+#[cfg(test)]
+#[path = "host_tests.rs"]
+mod tests;

@@ -189,3 +189,7 @@ impl Instances {
         drop(oldest);
     }
 }
+
+#[cfg(test)]
+#[path = "instances_tests.rs"]
+mod tests;

@@ -25,6 +25,8 @@ pub mod limits;
 pub mod module;
 pub mod signature;
 pub mod survey;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod wasi;
 
 pub use abi::{ArrayDescription, Guest, Interface, Kind, Room, Setup};

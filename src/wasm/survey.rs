@@ -317,3 +317,7 @@ fn parse_signature(bytes: &[u8]) -> Result<Value, WasmError> {
     serde_json::from_slice(bytes)
         .map_err(|error| WasmError::Invalid(format!("its signature section is no JSON: {error}")))
 }
+
+#[cfg(test)]
+#[path = "survey_tests.rs"]
+mod tests;

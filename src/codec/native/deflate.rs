@@ -20,6 +20,10 @@
 //! data, libdeflate's level 1 is nearly twice zlib's size on a ramp of integers, and its level 2 is slow.
 //! There the engine is chosen per chunk, by encoding a small sample: with `miniz_oxide`, and where that does not
 //! settle it (the sample hardly shrinks: noise) with the other two.
+//!
+//! At every level, data in which a search for repeats finds none and whose sample takes no more than the level's own
+//! engine makes of it (and [`tolerance_percent`]) is coded without matches, several times faster
+//! ([`super::literals`]).
 #![expect(unsafe_code, reason = "wraps libdeflate, whose safe crate does not say how much input was used")]
 
 use std::mem::MaybeUninit;
@@ -30,6 +34,7 @@ use miniz_oxide::deflate::core as miniz;
 use serde_json::Value;
 
 use super::configuration::integer_within;
+use super::literals;
 use super::output::{Output, append, damaged};
 use crate::codec::registry::BindError;
 use crate::codec::scratch::reserve;
@@ -49,6 +54,8 @@ const SAMPLED_FROM_BYTES: usize = 8 << 10;
 const SAMPLED_WITH_ALL_FROM_BYTES: usize = 256 << 10;
 /// Most that an engine's sample may exceed the smallest, in percent.
 const SAMPLE_TOLERANCE_PERCENT: usize = 103;
+/// So many places of a chunk may look like repeats by chance.
+const CHANCE_REPEATS: usize = 1;
 /// What one block of stored bytes holds, and what it takes besides.
 const STORED_BLOCK_BYTES: usize = 65_535;
 const STORED_BLOCK_OVERHEAD_BYTES: usize = 5;
@@ -137,34 +144,72 @@ pub(super) fn compress(
     encoded: &mut Vec<u8>,
     scratch: &mut Scratch,
 ) -> Result<(), CodecFault> {
-    let engine = match level {
-        0 => {
-            return store(decoded, encoded);
-        }
-        1 => sampled_engine(decoded, scratch)?,
-        2 | 3 => Engine::Libdeflate(2),
+    let usual = match level {
+        0 => return store(decoded, encoded),
+        // For level 1 the densest of those that may be chosen.
+        1..=3 => DENSEST_FAST,
         4..=7 => Engine::Libdeflate(level),
         8 => Engine::Libdeflate(7),
         _ => Engine::Libdeflate(8),
+    };
+    let engine = if literals_suffice(level, usual, decoded, scratch)? {
+        Engine::Literals
+    } else if level == 1 {
+        sampled_engine(decoded, scratch)?
+    } else {
+        usual
     };
     compress_with(engine, decoded, encoded, scratch)
 }
 
 #[derive(Clone, Copy)]
 enum Engine {
+    Literals,
     MinizFastest,
     Libdeflate(u8),
 }
 
+const DENSEST_FAST: Engine = Engine::Libdeflate(2);
+
+/// Most that coding without matches may exceed what the level's own engine makes of the sample, in percent: whoever
+/// asks for level 1 wants speed.
+fn tolerance_percent(level: u8) -> usize {
+    if level <= 3 { 103 } else { 101 }
+}
+
+/// A part of the middle: a chunk's ends are more often fill values or borders.
+fn sample_of(decoded: &[u8]) -> &[u8] {
+    let sample_bytes = (decoded.len() / SAMPLE_DIVISOR).clamp(SMALLEST_SAMPLE_BYTES, SAMPLE_BYTES);
+    let start = (decoded.len() - sample_bytes) / 2;
+    &decoded[start..start + sample_bytes]
+}
+
+/// Whether coding without matches takes hardly more than what `usual` would make of it.
+fn literals_suffice(
+    level: u8,
+    usual: Engine,
+    decoded: &[u8],
+    scratch: &mut Scratch,
+) -> Result<bool, CodecFault> {
+    if decoded.len() < SAMPLED_FROM_BYTES || literals::repeats(decoded) > CHANCE_REPEATS {
+        return Ok(false);
+    }
+    let sample = sample_of(decoded);
+    let mut encoded = scratch.take_vec();
+    compress_with(usual, sample, &mut encoded, scratch)?;
+    let allowed = encoded.len() * tolerance_percent(level) / 100;
+    scratch.put_vec(encoded);
+    Ok(literals::encoded_len(sample) <= allowed)
+}
+
+/// The engine of level 1, where matches pay.
 fn sampled_engine(decoded: &[u8], scratch: &mut Scratch) -> Result<Engine, CodecFault> {
-    const DENSEST: Engine = Engine::Libdeflate(2);
+    const DENSEST: Engine = DENSEST_FAST;
     if decoded.len() < SAMPLED_FROM_BYTES {
         return Ok(DENSEST);
     }
-    // The middle: a chunk's ends are more often fill values or borders.
-    let sample_bytes = (decoded.len() / SAMPLE_DIVISOR).clamp(SMALLEST_SAMPLE_BYTES, SAMPLE_BYTES);
-    let start = (decoded.len() - sample_bytes) / 2;
-    let sample = &decoded[start..start + sample_bytes];
+    let sample = sample_of(decoded);
+    let sample_bytes = sample.len();
     let mut encoded = scratch.take_vec();
     let mut sizes = [0; 3];
     let engines = [Engine::MinizFastest, Engine::Libdeflate(1), DENSEST];
@@ -200,6 +245,7 @@ fn compress_with(
     scratch: &mut Scratch,
 ) -> Result<(), CodecFault> {
     match engine {
+        Engine::Literals => literals::compress(decoded, encoded, bound(decoded.len())),
         Engine::MinizFastest => compress_with_miniz(decoded, encoded, scratch),
         Engine::Libdeflate(level) => compress_with_libdeflate(level, decoded, encoded, scratch),
     }
@@ -362,8 +408,13 @@ mod tests {
         assert!(matches!(sampled_engine(&rough, &mut scratch).unwrap(), Engine::MinizFastest));
         let few_values = noise(1 << 20, 3);
         assert!(matches!(sampled_engine(&few_values, &mut scratch).unwrap(), Engine::Libdeflate(_)));
+        assert!(literals_suffice(1, DENSEST_FAST, &rough, &mut scratch).unwrap());
         let ramp: Vec<u8> = (0..1_u32 << 18).flat_map(u32::to_le_bytes).collect();
         assert!(matches!(sampled_engine(&ramp, &mut scratch).unwrap(), Engine::Libdeflate(2)));
+        assert!(!literals_suffice(1, DENSEST_FAST, &ramp, &mut scratch).unwrap());
+        // Noise that comes again where no sample sees it.
+        let planes = noise(20_000, 0xff).repeat(40);
+        assert!(!literals_suffice(1, DENSEST_FAST, &planes, &mut scratch).unwrap());
     }
 
     #[test]

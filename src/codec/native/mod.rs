@@ -18,6 +18,7 @@ mod fixedscaleoffset;
 mod float16;
 mod gzip;
 mod jenkins;
+mod literals;
 mod lz4;
 mod lzma;
 mod output;

@@ -1,7 +1,7 @@
 //! The arrays of numcodecs: what goes to the guest in which direction, and what its answer is held against.
 //!
-//! An encoder gets the decoded array, of the chunk's data type and shape. A decoder of arrays gets the encoded
-//! array, any other a row of bytes. What comes back is taken for its bytes; where it has to be an array, its
+//! An encoder gets the decoded array, of the chunk's data type and shape. A decoder gets the encoded array where
+//! that is known, else a row of bytes. What comes back is taken for its bytes; where it has to be an array, its
 //! data type must be the right one.
 
 use super::{ArrayDescription, Kind, Setup};
@@ -126,12 +126,11 @@ impl Sides {
         let is_row = |description: &ArrayDescription| {
             setup.kind == Kind::BytesBytes && description.data_type == "|u1" && description.shape.len() < 2
         };
-        let decoded = &setup.decoded;
-        let is_encoded_row = setup.kind != Kind::ArrayArray;
+        let side = |description| if is_row(description) { Ok(None) } else { Side::of(description).map(Some) };
         Ok(Self {
             kind: setup.kind,
-            decoded: if is_row(decoded) { None } else { Some(Side::of(decoded)?) },
-            encoded: if is_encoded_row { None } else { Some(Side::of(&setup.encoded)?) },
+            decoded: side(&setup.decoded)?,
+            encoded: if setup.kind == Kind::ArrayBytes { None } else { side(&setup.encoded)? },
         })
     }
 

@@ -109,13 +109,27 @@ impl Kind {
     }
 }
 
-/// The array on one side of a codec. Bytes of unknown number have the data type `|u1` and no shape.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The array on one side of a codec. Bytes of any number have the data type `|u1` and the shape `[0]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArrayDescription {
     /// numpy's `dtype.str`; little-endian in the guest.
     pub data_type: String,
-    /// Elements along each axis; empty for an array without axes and, with [`Kind::BytesBytes`], for bytes.
+    /// Elements along each axis.
     pub shape: Vec<u64>,
+}
+
+impl ArrayDescription {
+    /// Bytes of any number.
+    #[must_use]
+    pub fn any_bytes() -> Self {
+        Self { data_type: "|u1".to_owned(), shape: vec![0] }
+    }
+
+    /// Whether it says no more than that there are bytes.
+    #[must_use]
+    pub fn is_any_bytes(&self) -> bool {
+        self.data_type == "|u1" && self.shape == [0]
+    }
 }
 
 /// What a guest is configured with, once.
@@ -182,13 +196,9 @@ pub trait Guest: Send {
     /// As [`Guest::decode`].
     fn encoded_bound(&mut self, decoded_len: usize) -> Result<Option<usize>, WasmError>;
 
-    /// Data type and shape of what `decoded` encodes to, where the interface tells: encodes it to find out.
-    ///
-    /// # Errors
-    /// As [`Guest::decode`].
-    fn describe_encoded(&mut self, decoded: &[u8]) -> Result<Option<ArrayDescription>, WasmError> {
-        let _ = decoded;
-        Ok(None)
+    /// Data type and shape of what the last call that succeeded answered, where the interface tells.
+    fn last_answer(&self) -> Option<&ArrayDescription> {
+        None
     }
 
     /// Bytes of memory that it holds, or so.

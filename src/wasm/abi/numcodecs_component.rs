@@ -138,6 +138,7 @@ struct NumcodecsComponent {
     decode: Method,
     decode_into: Option<IntoMethod>,
     sides: Sides,
+    last_answer: Option<ArrayDescription>,
 }
 
 pub(super) fn instantiate(
@@ -165,7 +166,8 @@ pub(super) fn instantiate(
         let encode = encode.ok_or_else(|| missing("encode"))?;
         Ok((codec, encode, decode.ok_or_else(|| missing("decode"))?, decode_into))
     })?;
-    Ok(Box::new(NumcodecsComponent { session, codec, encode, decode, decode_into, sides }))
+    let last_answer = None;
+    Ok(Box::new(NumcodecsComponent { session, codec, encode, decode, decode_into, sides, last_answer }))
 }
 
 impl Failure {
@@ -200,9 +202,12 @@ impl NumcodecsComponent {
 
 impl Guest for NumcodecsComponent {
     fn decode(&mut self, encoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
+        let mut last_answer = None;
         let mut hand_on = |answer: &Answer<'_>| {
             room.admit(answer.bytes.len())?;
-            take(answer.bytes)
+            take(answer.bytes)?;
+            last_answer = Some(answer.description());
+            Ok(())
         };
         let (codec, decode) = (self.codec, self.decode);
         let first =
@@ -211,6 +216,7 @@ impl Guest for NumcodecsComponent {
         let (Err(WasmError::Guest(_)), Some(decode_into), Some(prototype)) =
             (&first, self.decode_into, prototype)
         else {
+            self.last_answer = last_answer;
             return first;
         };
         let prototype = Prototype { dtype: prototype.element.into(), shape: prototype.shape };
@@ -221,6 +227,7 @@ impl Guest for NumcodecsComponent {
             |store, array| decode_into.call(store, (codec, array, prototype)),
             &mut hand_on,
         );
+        self.last_answer = last_answer;
         match second {
             // Of two complaints the one about less.
             Err(WasmError::Guest(_)) => first,
@@ -231,22 +238,21 @@ impl Guest for NumcodecsComponent {
     fn encode(&mut self, decoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
         let (codec, encode) = (self.codec, self.encode);
         let call = |store: &mut Store<HostState>, array| encode.call(store, (codec, array));
-        self.run(false, decoded, room, call, |answer| {
+        let description = self.run(false, decoded, room, call, |answer| {
             room.admit(answer.bytes.len())?;
-            take(answer.bytes)
-        })
+            take(answer.bytes)?;
+            Ok(answer.description())
+        })?;
+        self.last_answer = Some(description);
+        Ok(())
     }
 
     fn encoded_bound(&mut self, _decoded_len: usize) -> Result<Option<usize>, WasmError> {
         Ok(None)
     }
 
-    fn describe_encoded(&mut self, decoded: &[u8]) -> Result<Option<ArrayDescription>, WasmError> {
-        let (codec, encode) = (self.codec, self.encode);
-        // An encoder of arrays makes as many elements as it gets, of eight bytes at most.
-        let room = Room { expected: None, limit: decoded.len().saturating_mul(8).max(NO_DATA.limit) };
-        let call = |store: &mut Store<HostState>, array| encode.call(store, (codec, array));
-        self.run(false, decoded, room, call, |answer| Ok(Some(answer.description())))
+    fn last_answer(&self) -> Option<&ArrayDescription> {
+        self.last_answer.as_ref()
     }
 
     fn memory_bytes(&self) -> usize {

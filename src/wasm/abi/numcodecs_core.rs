@@ -32,6 +32,7 @@ struct NumcodecsCore {
     session: Session,
     codec: Codec,
     sides: Sides,
+    last_answer: Option<ArrayDescription>,
 }
 
 struct Codec {
@@ -76,7 +77,7 @@ pub(super) fn instantiate(
         interface.ok_or_else(|| WasmError::Missing("export the functions of a codec".to_owned()))?.to_owned();
     let mut session = Session::new(module, limits)?;
     let codec = call(&mut session, |store| Codec::new(store, module, &interface, &configuration(setup)))?;
-    Ok(Box::new(NumcodecsCore { session, codec, sides }))
+    Ok(Box::new(NumcodecsCore { session, codec, sides, last_answer: None }))
 }
 
 impl Codec {
@@ -236,19 +237,22 @@ impl NumcodecsCore {
         data: &[u8],
         take: impl FnOnce(&Answer<'_>) -> Result<T, WasmError>,
     ) -> Result<T, WasmError> {
-        let Self { session, codec, sides } = self;
+        let Self { session, codec, sides, .. } = self;
         call(session, |store| codec.run(store, action, sides, data, take))
     }
 }
 
 impl Guest for NumcodecsCore {
     fn decode(&mut self, encoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
+        let mut last_answer = None;
         let mut hand_on = |answer: &Answer<'_>| {
             room.admit(answer.bytes.len())?;
-            take(answer.bytes)
+            take(answer.bytes)?;
+            last_answer = Some(answer.description());
+            Ok(())
         };
         let may_be_told = self.codec.decode_into.is_some() && self.sides.prototype().is_some();
-        match self.run(Action::Decode, encoded, &mut hand_on) {
+        let result = match self.run(Action::Decode, encoded, &mut hand_on) {
             Err(error @ WasmError::Guest(_)) if may_be_told => {
                 self.run(Action::DecodeInto, encoded, &mut hand_on).map_err(|second| match second {
                     // Of two complaints the one about less.
@@ -257,22 +261,27 @@ impl Guest for NumcodecsCore {
                 })
             }
             result => result,
-        }
+        };
+        self.last_answer = last_answer;
+        result
     }
 
     fn encode(&mut self, decoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
-        self.run(Action::Encode, decoded, |answer| {
+        let description = self.run(Action::Encode, decoded, |answer| {
             room.admit(answer.bytes.len())?;
-            take(answer.bytes)
-        })
+            take(answer.bytes)?;
+            Ok(answer.description())
+        })?;
+        self.last_answer = Some(description);
+        Ok(())
     }
 
     fn encoded_bound(&mut self, _decoded_len: usize) -> Result<Option<usize>, WasmError> {
         Ok(None)
     }
 
-    fn describe_encoded(&mut self, decoded: &[u8]) -> Result<Option<ArrayDescription>, WasmError> {
-        self.run(Action::Encode, decoded, |answer| Ok(Some(answer.description())))
+    fn last_answer(&self) -> Option<&ArrayDescription> {
+        self.last_answer.as_ref()
     }
 
     fn memory_bytes(&self) -> usize {

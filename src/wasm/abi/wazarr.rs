@@ -1,7 +1,8 @@
 //! The core ABI of wazarr, version 1.
 //!
-//! A core module without imports. Pointers and lengths are unsigned 32-bit numbers of bytes in its memory;
-//! elements of more than one byte are little-endian, arrays in C order.
+//! A core module that imports nothing, or no more than system calls, which answer "no"
+//! ([`crate::wasm::wasi`]). Pointers and lengths are unsigned 32-bit numbers of bytes in its memory; elements
+//! of more than one byte are little-endian, arrays in C order.
 //!
 //! | export | |
 //! |---|---|
@@ -26,9 +27,9 @@
 //! no fill value where none is known.
 
 use serde_json::json;
-use wasmtime::{AsContextMut, Extern, Instance, Memory, Store, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{AsContextMut, Instance, Memory, Store, TypedFunc};
 
-use super::{ArrayDescription, Guest, Room, Setup, Take};
+use super::{ArrayDescription, Guest, Room, Setup, Take, guest};
 use crate::wasm::{CompiledModule, HostState, Limits, Session, WasmError};
 
 const VERSION: i32 = 1;
@@ -77,22 +78,12 @@ pub(super) fn instantiate(
     setup: &Setup,
     limits: &Limits,
 ) -> Result<Box<dyn Guest>, WasmError> {
-    let core = module.core()?;
-    if let Some(import) = core.imports().next() {
-        return Err(WasmError::Invalid(format!(
-            "it imports {}#{}, and modules of this interface import nothing",
-            import.module(),
-            import.name()
-        )));
-    }
     let mut session = Session::new(module, limits)?;
-    let exports = session.run(|store| {
-        let instance = Instance::new(&mut *store, core, &[])?;
+    let exports = guest::call(&mut session, |store| {
+        let instance = guest::start(store, module, |_| Ok(()))?;
         let exports = Exports::of(store, instance)?;
-        if let Some(initialize) = find::<(), ()>(store, instance, "_initialize")? {
-            initialize.call(&mut *store, ())?;
-        }
-        let version = require::<(), i32>(store, instance, "wazarr_abi")?.call(&mut *store, ())?;
+        let version =
+            guest::function::<(), i32>(&mut *store, &instance, "wazarr_abi")?.call(&mut *store, ())?;
         if version != VERSION {
             return Err(WasmError::Invalid(format!(
                 "it is written for version {version} of the interface, and this is version {VERSION}"
@@ -102,30 +93,6 @@ pub(super) fn instantiate(
         Ok(exports)
     })?;
     Ok(Box::new(WazarrGuest { session, exports, input: Buffer::default(), output: Buffer::default() }))
-}
-
-/// An export that has to be a function of this type where there is one.
-fn find<P: WasmParams, R: WasmResults>(
-    store: &mut Store<HostState>,
-    instance: Instance,
-    name: &str,
-) -> Result<Option<TypedFunc<P, R>>, WasmError> {
-    match instance.get_export(&mut *store, name) {
-        None => Ok(None),
-        Some(Extern::Func(function)) => function
-            .typed(&*store)
-            .map(Some)
-            .map_err(|error| WasmError::Invalid(format!("its export {name:?} has another type: {error:#}"))),
-        Some(_) => Err(WasmError::Invalid(format!("its export {name:?} is no function"))),
-    }
-}
-
-fn require<P: WasmParams, R: WasmResults>(
-    store: &mut Store<HostState>,
-    instance: Instance,
-    name: &str,
-) -> Result<TypedFunc<P, R>, WasmError> {
-    find(store, instance, name)?.ok_or_else(|| WasmError::Invalid(format!("it does not export {name:?}")))
 }
 
 /// A length or address as the guest counts.
@@ -140,18 +107,16 @@ fn describe(array: &ArrayDescription) -> serde_json::Value {
 
 impl Exports {
     fn of(store: &mut Store<HostState>, instance: Instance) -> Result<Self, WasmError> {
-        let memory = instance
-            .get_memory(&mut *store, "memory")
-            .ok_or_else(|| WasmError::Invalid("it does not export \"memory\"".to_owned()))?;
+        let memory = guest::memory(&mut *store, &instance)?;
         Ok(Self {
             memory,
-            alloc: require(store, instance, "alloc")?,
-            dealloc: require(store, instance, "dealloc")?,
-            decode: find(store, instance, "decode")?,
-            encode: find(store, instance, "encode")?,
-            encoded_bound: find(store, instance, "encoded_bound")?,
-            decoded_len: find(store, instance, "decoded_len")?,
-            error_text: find(store, instance, "error_text")?,
+            alloc: guest::function(&mut *store, &instance, "alloc")?,
+            dealloc: guest::function(&mut *store, &instance, "dealloc")?,
+            decode: guest::optional_function(&mut *store, &instance, "decode")?,
+            encode: guest::optional_function(&mut *store, &instance, "encode")?,
+            encoded_bound: guest::optional_function(&mut *store, &instance, "encoded_bound")?,
+            decoded_len: guest::optional_function(&mut *store, &instance, "decoded_len")?,
+            error_text: guest::optional_function(&mut *store, &instance, "error_text")?,
         })
     }
 
@@ -161,7 +126,9 @@ impl Exports {
         instance: Instance,
         setup: &Setup,
     ) -> Result<(), WasmError> {
-        let Some(configure) = find::<(u32, u32), i32>(store, instance, "configure")? else {
+        let Some(configure) =
+            guest::optional_function::<(u32, u32), i32>(&mut *store, &instance, "configure")?
+        else {
             if let Some(name) = setup.parameters.keys().next() {
                 return Err(WasmError::Guest(format!("it takes no parameters, and {name:?} is one")));
             }
@@ -264,14 +231,12 @@ impl WazarrGuest {
         let Self { session, exports, input, output } = self;
         let (coder, name) = if is_decode { (&exports.decode, "decode") } else { (&exports.encode, "encode") };
         let Some(coder) = coder else { return Err(WasmError::Missing(format!("export {name:?}"))) };
-        session.run(|store| {
+        guest::call(session, |store| {
             let in_len = narrow(bytes.len())?;
             exports.fill(store, input, bytes)?;
             let mut room_bytes = match room.expected {
                 Some(expected) => expected,
-                None => {
-                    exports.guess(store, is_decode, *input, in_len)?.clamp(MIN_ROOM_BYTES, room.limit.max(1))
-                }
+                None => exports.guess(store, is_decode, *input, in_len)?.max(MIN_ROOM_BYTES).min(room.limit),
             };
             loop {
                 exports.reserve(store, output, room_bytes)?;
@@ -354,7 +319,7 @@ impl Guest for WazarrGuest {
         let Self { session, exports, .. } = self;
         let Some(bound) = &exports.encoded_bound else { return Ok(None) };
         let decoded_len = i64::from(narrow(decoded_len)?);
-        match session.run(|store| Ok(bound.call(store, decoded_len)?))? {
+        match guest::call(session, |store| Ok(bound.call(store, decoded_len)?))? {
             -1 => Ok(None),
             told => usize::try_from(told)
                 .map(Some)
@@ -366,3 +331,7 @@ impl Guest for WazarrGuest {
         self.session.memory_bytes()
     }
 }
+
+#[cfg(test)]
+#[path = "wazarr_tests.rs"]
+mod tests;

@@ -18,7 +18,7 @@ from zarr.storage import LocalStore, MemoryStore, WrapperStore
 
 import wazarr
 from tests.pipelines import ORACLE_PATH, pipeline
-from wazarr.explain import CodecEngine, Explanation
+from wazarr.explanation import CodecEngine, Explanation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -198,7 +198,7 @@ def test_huge_arrays_take_no_memory() -> None:
 def test_buffers_elsewhere_are_a_fallback_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     array = make(MemoryStore())
     elsewhere: Any = BufferPrototype(buffer=Buffer, nd_buffer=NDBuffer)  # type: ignore[type-abstract]
-    monkeypatch.setattr(sys.modules["wazarr.explain"], "default_buffer_prototype", lambda: elsewhere)
+    monkeypatch.setattr(sys.modules["wazarr.explanation"], "default_buffer_prototype", lambda: elsewhere)
     explanation = wazarr.explain(array, np.s_[0])
     assert [codec.engine for codec in explanation.codecs] == ["python"]
     assert "not in host memory" in explanation.fallbacks[0]

@@ -14,6 +14,7 @@ import zarr
 from zarr import AsyncArray
 from zarr.core.array_spec import ArraySpec
 from zarr.core.buffer import BufferPrototype, cpu, default_buffer_prototype
+from zarr.core.sync import sync
 
 from wazarr import _native, config, stores
 from wazarr.codecs import _is_variable, _label
@@ -45,7 +46,7 @@ class CodecEngine:
     engine : {"native", "wasm", "python"}
         What runs it.
     reason : str or None
-        Why it is not native.
+        Why, where something else might have run it.
     """
 
     name: str
@@ -286,6 +287,8 @@ def _explain(array: AsyncArray[Any], asked: _Recorder) -> Explanation:
     }
     try:
         require_host_memory(default_buffer_prototype())
+        if pipeline.wasm is not None:
+            sync(pipeline.wasm.prepare_at(store, array.store_path.path))
         bound = pipeline.bound(spec)
         touched, in_flight = _survey(pipeline, bound, asked, store, place)
     except UnsupportedError as unsupported:
@@ -386,11 +389,10 @@ def _any_spec(array: AsyncArray[Any]) -> ArraySpec:
 
 
 def _engines(bound: BoundChain) -> tuple[CodecEngine, ...]:
-    """Pair codecs with the reasons, which are in the same order and only there for some."""
-    reasons = iter(bound.fallbacks)
+    """Pair codecs with the reasons."""
     return tuple(
-        CodecEngine(name, engine, None if engine == "native" else next(reasons, None))
-        for name, engine in bound.engines
+        CodecEngine(name, engine, reason)
+        for (name, engine), reason in zip(bound.engines, bound.reasons, strict=True)
     )
 
 

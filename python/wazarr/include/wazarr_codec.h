@@ -1,0 +1,1 @@
+../../../include/wazarr_codec.h

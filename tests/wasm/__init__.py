@@ -1,0 +1,1 @@
+"""Codecs that are WebAssembly modules."""
