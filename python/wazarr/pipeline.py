@@ -322,12 +322,13 @@ class CodecPipeline(ZarrCodecPipeline):
             fallback.note(unsupported.reason, len(batch))
             return await _whole_fallback(self).read(batch, out, drop_axes) or ()
         target.note_fallbacks(store, place)
-        if place is None:
-            await watched(job, bridge.read(job, batch))
-        elif job.is_short:
-            job.run()
-        else:
-            await watched(job, ended(job, job.start))
+        with nullcontext() if wasm is None else wasm.logged():
+            if place is None:
+                await watched(job, bridge.read(job, batch))
+            elif job.is_short:
+                job.run()
+            else:
+                await watched(job, ended(job, job.start))
         target.finish()
         return job.statuses(_PRESENT, _MISSING)
 
@@ -366,10 +367,11 @@ class CodecPipeline(ZarrCodecPipeline):
                 await _whole_fallback(self).write(batch, value, drop_axes)
             return
         origin.note_fallbacks(store, place)
-        if place is None:
-            await watched(job, bridge.write(job, batch))
-        elif not (job.is_short and job.run()):
-            await watched(job, ended(job, job.start))
+        with nullcontext() if wasm is None else wasm.logged():
+            if place is None:
+                await watched(job, bridge.write(job, batch))
+            elif not (job.is_short and job.run()):
+                await watched(job, ended(job, job.start))
 
     # --- binding ---------------------------------------------------------------------------------------
 

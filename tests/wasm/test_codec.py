@@ -34,6 +34,7 @@ if ZARR_VERSION >= (3, 4):
 # --- round trips ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:Combining a .sharding_indexed. codec")
 @pytest.mark.parametrize("embed", ["inline", "hierarchy", "never"])
 @pytest.mark.parametrize(("zarr_format", "place"), PLACES)
 def test_values_come_back(zarr_format: int, place: str, embed: str) -> None:
@@ -49,7 +50,9 @@ def test_values_come_back(zarr_format: int, place: str, embed: str) -> None:
         np.testing.assert_array_equal(again[...], expected)
         np.testing.assert_array_equal(again[::3, 5], expected[::3, 5])
         steps = wazarr.counters()["codec_steps"]
-    assert steps["wasm"] > 0
+        engines = {codec.name.rpartition("/")[2]: codec.engine for codec in wazarr.explain(again).codecs}
+    assert engines["wazarr.wasm"] == "wasm"
+    assert steps["wasm"] > 0 or place == "index of a shard"  # where steps are not counted
     assert steps["python"] == 0
 
 
@@ -66,7 +69,8 @@ def test_zarr_pythons_own_pipelines_read_the_same_values(zarr_format: int, place
 @pytest.mark.parametrize("other", OTHER_PIPELINES)
 @pytest.mark.parametrize(("zarr_format", "place"), PLACES)
 def test_zarr_pythons_own_pipelines_write_the_same_bytes(zarr_format: int, place: str, other: str) -> None:
-    ours, theirs = {}, {}
+    ours: dict[str, Any] = {}
+    theirs: dict[str, Any] = {}
     with wazarr.enabled():
         create(MemoryStore(ours), zarr_format, place, embed="inline")[...] = VALUES
     with pipeline(other):
@@ -184,9 +188,9 @@ def test_text_behind_its_own_serializer() -> None:
             store, name="data", shape=4, chunks=2, dtype=str, compressors=wazarr.WasmCodec(guests.xor())
         )
         array[...] = values
-        assert list(zarr.open_array(store, path="data")[...]) == list(values)
+        np.testing.assert_array_equal(zarr.open_array(store, path="data")[...], values)
     with pipeline(ORACLE_PATH):
-        assert list(zarr.open_array(store, path="data")[...]) == list(values)
+        np.testing.assert_array_equal(zarr.open_array(store, path="data")[...], values)
 
 
 def test_array_codecs_refuse_text_when_the_array_is_made() -> None:
@@ -197,7 +201,7 @@ def test_array_codecs_refuse_text_when_the_array_is_made() -> None:
 
 
 def test_an_index_needs_a_codec_of_fixed_size() -> None:
-    index_codecs = [BytesCodec(), wazarr.WasmCodec(guests.trim())]
+    index_codecs: list[Any] = [BytesCodec(), wazarr.WasmCodec(guests.trim())]
 
     def write_and_read() -> None:
         array = zarr.create_array(
@@ -229,7 +233,7 @@ def test_chunks_that_are_not_stored_need_no_module() -> None:
     )
     for path in ("wazarr.CodecPipeline", ORACLE_PATH):
         with pipeline(path):
-            assert not zarr.open_array(store, path="data")[...].any()
+            np.testing.assert_array_equal(zarr.open_array(store, path="data")[...], np.zeros_like(VALUES))
 
 
 # --- how one is made -----------------------------------------------------------------------------------
@@ -245,7 +249,7 @@ def test_kinds_have_classes() -> None:
         codec = wazarr.WasmCodec(guests.xor(), kind=kind)
         assert isinstance(codec, cls)
         assert isinstance(codec, wazarr.WasmCodec)
-        assert type(codec).from_dict(codec.to_dict()) == codec  # type: ignore[attr-defined]
+        assert type(codec).from_dict(codec.to_dict()) == codec
         old = wazarr.WasmCodec(guests.xor(), kind=kind, zarr_format=2)
         assert isinstance(old, numcodecs.abc.Codec)
         assert numcodecs.get_codec(old.get_config()) == old
@@ -277,7 +281,7 @@ def test_an_address_is_a_hint_for_readers_and_a_path_is_not(tmp_path: Path) -> N
     file = tmp_path / "flip.wasm"
     file.write_bytes(guests.xor())
     for embed, first in (("inline", "data:"), ("hierarchy", "hierarchy"), ("never", file.as_uri())):
-        sources = wazarr.WasmCodec(file.as_uri(), embed=embed).wasm_description.sources  # type: ignore[arg-type]
+        sources = wazarr.WasmCodec(file.as_uri(), embed=embed).wasm_description.sources
         assert sources[0].startswith(first)
         assert sources[-1] == file.as_uri()
     assert wazarr.WasmCodec(file, embed="never").wasm_description.sources == ()
@@ -293,7 +297,7 @@ def test_what_cannot_be_a_module(tmp_path: Path) -> None:
     with pytest.raises((CodecError, InvalidInputError)):
         wazarr.WasmCodec(b"no module at all")
     with pytest.raises(InvalidInputError, match="embed"):
-        wazarr.WasmCodec(guests.xor(), embed="somewhere")  # type: ignore[arg-type]
+        wazarr.WasmCodec(guests.xor(), embed="somewhere")
     with pytest.raises(InvalidInputError, match="parameters"):
         wazarr.WasmCodec(guests.xor(), parameters={"x": float("nan")})
     with pytest.raises(InvalidInputError, match="parameters"):
@@ -332,7 +336,7 @@ def test_a_pipeline_that_cannot_store_the_module_does_not_store_the_chunk(zarr_f
 
 
 def test_entries_of_metadata_make_codecs() -> None:
-    entry = wazarr.WasmCodec(guests.xor()).to_dict()  # type: ignore[attr-defined]
+    entry = wazarr.WasmCodec(guests.xor()).to_dict()
     with wazarr.enabled():
         array = zarr.create_array(MemoryStore(), data=VALUES, compressors=[entry])
         np.testing.assert_array_equal(array[...], VALUES)

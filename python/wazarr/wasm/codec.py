@@ -47,6 +47,11 @@ __all__ = [
 
 _CODECS_KEPT: Final = 32
 
+# For type checkers: what `WasmCodec` makes is a codec of one kind or another, which its arguments tell.
+_SomeCodec: Any = object
+if TYPE_CHECKING:
+    _SomeCodec = Any
+
 _is_stored: ContextVar[bool] = ContextVar("is_stored", default=False)
 
 
@@ -60,7 +65,7 @@ def modules_are_stored() -> Iterator[None]:
         _is_stored.reset(token)
 
 
-class WasmCodec:
+class WasmCodec(_SomeCodec):  # type: ignore[misc]
     """A codec that is a WebAssembly module, for `zarr.create_array`.
 
     Parameters
@@ -298,13 +303,13 @@ class BytesBytesWasmCodec(_ZarrWasmCodec, BytesBytesCodec):
 
     def _decode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
         codec = self._codec(Layout(), Layout(), engine.fill_value_of(chunk_spec))
-        decoded = codec.decode(chunk_data.to_bytes(), None, _stage_limit(chunk_spec))
+        decoded = engine.decode(codec, chunk_data.to_bytes(), None, _stage_limit(chunk_spec))
         return chunk_spec.prototype.buffer.from_bytes(decoded)
 
     def _encode_sync(self, chunk_data: Buffer, chunk_spec: ArraySpec) -> Buffer:
         self._require_stored()
         codec = self._codec(Layout(), Layout(), engine.fill_value_of(chunk_spec))
-        return chunk_spec.prototype.buffer.from_bytes(codec.encode(chunk_data.to_bytes()))
+        return chunk_spec.prototype.buffer.from_bytes(engine.encode(codec, chunk_data.to_bytes()))
 
 
 class ArrayBytesWasmCodec(_ZarrWasmCodec, ArrayBytesCodec):
@@ -314,13 +319,13 @@ class ArrayBytesWasmCodec(_ZarrWasmCodec, ArrayBytesCodec):
         decoded = engine.layout_of(chunk_spec)
         codec = self._codec(decoded, Layout(), engine.fill_value_of(chunk_spec))
         expected = decoded.len_bytes or 0
-        return _to_array(codec.decode(chunk_data.to_bytes(), expected, expected), chunk_spec)
+        return _to_array(engine.decode(codec, chunk_data.to_bytes(), expected, expected), chunk_spec)
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> Buffer:
         self._require_stored()
         decoded = engine.layout_of(chunk_spec)
         codec = self._codec(decoded, Layout(), engine.fill_value_of(chunk_spec))
-        return chunk_spec.prototype.buffer.from_bytes(codec.encode(_from_array(chunk_data, decoded)))
+        return chunk_spec.prototype.buffer.from_bytes(engine.encode(codec, _from_array(chunk_data, decoded)))
 
 
 class ArrayArrayWasmCodec(_ZarrWasmCodec, ArrayArrayCodec):
@@ -333,12 +338,16 @@ class ArrayArrayWasmCodec(_ZarrWasmCodec, ArrayArrayCodec):
     def _decode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> NDBuffer:
         codec, decoded, encoded = self._between(chunk_spec)
         expected = decoded.len_bytes or 0
-        return _to_array(codec.decode(_from_array(chunk_data, encoded), expected, expected), chunk_spec)
+        return _to_array(
+            engine.decode(codec, _from_array(chunk_data, encoded), expected, expected), chunk_spec
+        )
 
     def _encode_sync(self, chunk_data: NDBuffer, chunk_spec: ArraySpec) -> NDBuffer:
         self._require_stored()
         codec, decoded, _ = self._between(chunk_spec)
-        return _to_array(codec.encode(_from_array(chunk_data, decoded)), self.resolve_metadata(chunk_spec))
+        return _to_array(
+            engine.encode(codec, _from_array(chunk_data, decoded)), self.resolve_metadata(chunk_spec)
+        )
 
     def _between(self, spec: ArraySpec) -> tuple[_native.Codec, Layout, Layout]:
         decoded, encoded = engine.layout_of(spec), engine.layout_of(self.resolve_metadata(spec))
@@ -348,7 +357,7 @@ class ArrayArrayWasmCodec(_ZarrWasmCodec, ArrayArrayCodec):
 class NumcodecsWasmCodec(WasmCodec, numcodecs.abc.Codec):  # type: ignore[misc]
     """A module of any kind as a filter or the compressor of Zarr v2."""
 
-    codec_id: ClassVar[str] = NAME
+    codec_id: str = NAME  # not a ClassVar: zarr's protocol has it as an attribute of objects
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
@@ -372,7 +381,7 @@ class NumcodecsWasmCodec(WasmCodec, numcodecs.abc.Codec):  # type: ignore[misc]
         description = self._description
         expected = None if out is None else memoryview(out).nbytes
         codec = self._codec(Layout(), engine.encoded_layout(description, Layout()), None)
-        decoded = codec.decode(_contiguous(buf)[0], expected, _decoded_limit(expected))
+        decoded = engine.decode(codec, _contiguous(buf)[0], expected, _decoded_limit(expected))
         if out is None:
             return decoded
         memoryview(out).cast("B")[:] = decoded
@@ -389,9 +398,9 @@ class NumcodecsWasmCodec(WasmCodec, numcodecs.abc.Codec):  # type: ignore[misc]
         self._require_stored()
         content, layout = _contiguous(buf)
         if self._description.kind == "bytes-bytes":
-            return self._codec(Layout(), Layout(), None).encode(content)
+            return engine.encode(self._codec(Layout(), Layout(), None), content)
         encoded = engine.encoded_layout(self._description, layout)
-        answer = self._codec(layout, encoded, None).encode(content)
+        answer = engine.encode(self._codec(layout, encoded, None), content)
         if self._description.kind == "array-array":
             return np.frombuffer(answer, encoded.data_type).reshape(encoded.shape)
         return answer

@@ -16,6 +16,7 @@ import numpy as np
 
 from wazarr import _native, config
 from wazarr.errors import InvalidInputError, UnsupportedError
+from wazarr.wasm import modules
 
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
@@ -255,6 +256,7 @@ def bind(
         encoded_len = encoded_length(description, decoded.len_bytes or decoded_len)
     if encoded_len is not None:
         setup["encoded_len"] = encoded_len
+    modules.apply_settings()
     return _native.bind_wasm_codec(
         description.codec,
         description.module,
@@ -289,3 +291,21 @@ def fill_value_of(spec: ArraySpec) -> Any:
 
 def forward_guest_log() -> None:
     """Hand to the logger what guests wrote to their standard error."""
+    for digest, text in _native.wasm_take_texts():
+        guest_logger.warning("module %s…: %s", digest[:19], text)
+
+
+def encode(codec: _native.Codec, content: bytes) -> bytes:
+    """Encode outside of our pipeline."""
+    try:
+        return codec.encode(content)
+    finally:
+        forward_guest_log()
+
+
+def decode(codec: _native.Codec, content: bytes, expected_len: int | None, limit_bytes: int) -> bytes:
+    """Decode outside of our pipeline, to a length that is known or at most to a limit."""
+    try:
+        return codec.decode(content, expected_len, limit_bytes)
+    finally:
+        forward_guest_log()

@@ -45,9 +45,23 @@ def put(module: bytes, digest: str | None = None) -> str:
     CodecError, InvalidInputError
         It has another digest, or is no module that can run within the limits.
     """
+    apply_settings()
     return _native.wasm_put(
         module, digest, cache_dir=config.wasm_cache_dir(), module_limit_bytes=config.wasm_module_limit()
     )
+
+
+_applied: tuple[int, int] | None = None
+
+
+def apply_settings() -> None:
+    """Tell the engine what holds for all modules of the process, if that has changed."""
+    global _applied
+    limits = config.wasm_limits()
+    wanted = int(limits["cache_bytes"]), int(limits["compiled_modules"])
+    if wanted != _applied:
+        _native.wasm_configure(cache_limit_bytes=wanted[0], compiled_modules_limit=wanted[1])
+        _applied = wanted
 
 
 def has(digest: str) -> bool:

@@ -7,6 +7,7 @@ none, and so nothing of this costs an array without them anything.
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -227,6 +228,14 @@ class Steps:
         except BaseException:
             self._stored.clear()
             raise
+
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """Hand to the logger what guests write in a block."""
+        try:
+            yield
+        finally:
+            engine.forward_guest_log()
 
     def absence_of(self, codec: Any) -> WasmModuleNotFoundError | None:
         """Return why a codec's module is not at hand, or None if it is."""
