@@ -16,8 +16,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import zarr
+import zarr.storage
 
+import wazarr
 from tests import wasm_bytes
 from wazarr import _native
 from wazarr.errors import CodecError, WasmLimitError, WasmTrapError
@@ -237,3 +241,41 @@ def test_a_process_may_have_few_addresses() -> None:
         assert codecs[0].decode(CHUNK, len(CHUNK), 1000) == CHUNK
     """
     assert run_python(program) == "refused\n"
+
+
+def array_of(module: bytes, shape: tuple[int, ...], chunks: tuple[int, ...]) -> zarr.Array[Any]:
+    codec = wazarr.WasmCodec(module=module, codec="acme", kind="bytes-bytes")
+    store = zarr.storage.MemoryStore()
+    return zarr.create_array(store, shape=shape, chunks=chunks, dtype="u1", compressors=[codec], filters=None)
+
+
+def test_many_small_chunks_need_few_instances(tmp_path: Path) -> None:
+    path = "wazarr.CodecPipeline"
+    settings = {"codec_pipeline.path": path, "wazarr.wasm.cache_dir": str(tmp_path / "cache")}
+    with zarr.config.set({**settings, "threading.max_workers": 2}):
+        array = array_of(wasm_bytes.guest(name="small"), (4096 * 256,), (256,))
+        values = np.arange(array.size, dtype=np.uint64).astype("u1")
+        before = _native.wasm_counters()
+        array[:] = values
+        assert np.array_equal(array[:], values)
+    after = _native.wasm_counters()
+    assert after["calls"] - before["calls"] >= 2 * 4096 - 2 * 16  # chunks of the fill value are not stored
+    assert after["instances"] - before["instances"] <= 8
+
+
+def test_ctrl_c_ends_a_read(tmp_path: Path) -> None:
+    settings = {
+        "codec_pipeline.path": "wazarr.CodecPipeline",
+        "wazarr.wasm.cache_dir": str(tmp_path / "cache"),
+    }
+    with zarr.config.set(settings):
+        array = array_of(wasm_bytes.guest(wasm_bytes.LOOP_FOR_EVER), (1000,), (100,))
+        array[:] = 1
+        threading.Timer(0.5, _thread.interrupt_main).start()
+        begin = time.perf_counter()
+        with pytest.raises(KeyboardInterrupt):
+            array[:]
+        # Nothing of it is left that would be in the way of the next request.
+        with zarr.config.set({"wazarr.wasm.timeout_s": 0.2}), pytest.raises(WasmLimitError):
+            zarr.open_array(array.store)[:]
+        assert time.perf_counter() - begin < 20

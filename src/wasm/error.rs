@@ -1,7 +1,7 @@
 //! What can go wrong with a guest, kept apart by whose fault it is: the module's, the guest's while it ran,
 //! the limits', the data's, or ours.
 
-use wasmtime::Trap;
+use wasmtime::{ThrownException, Trap};
 
 /// Why a module could not be used, or a call of a guest failed.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,9 @@ impl From<wasmtime::Error> for WasmError {
             Ok(own) => return own,
             Err(error) => error,
         };
+        if error.is::<ThrownException>() {
+            return Self::Trap("it threw an exception that nothing catches".to_owned());
+        }
         match error.downcast_ref::<Trap>() {
             Some(trap) => Self::Trap(trap.to_string()),
             None => Self::Host(format!("{error:#}")),

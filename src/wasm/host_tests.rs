@@ -158,12 +158,13 @@ fn exceptions_run_and_their_garbage_is_collected() {
     let throws = guest(
         r#"(tag $e (param i64))
            (func (export "decode") (param $in i32) (param $in_len i32) (param $out i32) (param $out_len i32)
-             (result i64) (local $n i32)
+             (result i64) (local $n i32) (local $thrown i64)
              (loop $again
-               (block $caught (result i64)
-                 (try_table (catch $e $caught) (throw $e (i64.const 7)))
-                 (i64.const 0))
-               (i64.store (local.get $out))
+               (local.set $thrown
+                 (block $caught (result i64)
+                   (try_table (catch $e $caught) (throw $e (i64.const 7)))
+                   (i64.const 0)))
+               (i64.store (local.get $out) (local.get $thrown))
                (br_if $again (i32.lt_u
                  (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 300000))))
              (i64.const 8))"#,

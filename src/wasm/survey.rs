@@ -306,7 +306,7 @@ impl Surveyor {
                     .all(|function| has(&format!("{name}#{function}")));
         // What the component around it would answer has to be answered by the host then.
         let mut imports =
-            self.core.imports.iter().map(|import| import.split_once('#').unwrap_or((import, "")));
+            self.survey.embedded_imports.iter().map(|import| import.split_once('#').unwrap_or((import, "")));
         let is_direct =
             is_direct && imports.all(|(module, import)| numcodecs_core::is_import_answered(module, import));
         if is_direct { Interface::NumcodecsCore } else { Interface::NumcodecsComponent }

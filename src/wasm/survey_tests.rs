@@ -123,7 +123,7 @@ fn what_would_take_the_compiler_long_is_refused() {
         format!("(module (func {locals}))"),
         format!("(module {})", names(9_000, 500)),
         format!("(module {})", names(0, 30_001)),
-        format!("(module {})", names(5_000, 750).repeat(14)),
+        format!("(module {})", names(5_000, 375).repeat(14)),
         format!("(module (func $f {}))", "(call $f) ".repeat(100_001)),
         format!("(module (func {}))", "(nop) ".repeat(500_001)),
     ] {
@@ -142,4 +142,43 @@ fn what_would_take_the_compiler_long_is_refused() {
         nested = format!("(component {nested})");
     }
     assert!(matches!(Survey::of(&assemble(&nested), MODULE_LIMIT), Err(WasmError::TooComplex { .. })));
+}
+
+/// A component that instantiates the one inside so often, and so on down.
+fn laughs(count: usize, levels: usize) -> String {
+    let inner = if levels == 0 { String::new() } else { laughs(count, levels - 1) };
+    let instances = "(instance (instantiate $c))".repeat(if levels == 0 { 0 } else { count });
+    format!("(component $c {inner} {instances})")
+}
+
+#[test]
+fn components_that_become_very_many_are_refused() {
+    let of = |text: &str| Survey::of(&assemble(text), MODULE_LIMIT);
+    assert!(of(&laughs(3, 5)).is_ok());
+    for text in [laughs(10, 7), laughs(200, 3), laughs(20_000, 2)] {
+        let refused = of(&text);
+        assert!(matches!(refused, Err(WasmError::TooComplex { .. })), "{refused:?}");
+    }
+    // Side by side, each of the one before.
+    let mut text = "(component (component $c0)".to_owned();
+    for number in 1..60 {
+        let instances = format!("(instance (instantiate $o{}))", number - 1).repeat(2);
+        let outer = format!("(alias outer $top $c{0} (component $o{0}))", number - 1);
+        text += &format!("(component $c{number} {outer} {instances})");
+    }
+    let text = text.replacen("(component", "(component $top", 1) + ")";
+    assert!(matches!(of(&text), Err(WasmError::TooComplex { .. })));
+}
+
+#[test]
+fn components_that_hand_components_around_are_refused() {
+    for text in [
+        r#"(component (import "c" (component)))"#,
+        r#"(component (component $c) (export "c" (component $c)))"#,
+        r#"(component (component $d (import "c" (component $c)) (instance (instantiate $c))))"#,
+        r#"(component (import "i" (instance $i (export "c" (component)))) (alias export $i "c" (component)))"#,
+    ] {
+        let refused = Survey::of(&assemble(text), MODULE_LIMIT);
+        assert!(matches!(refused, Err(WasmError::Invalid(_))), "{text}: {refused:?}");
+    }
 }

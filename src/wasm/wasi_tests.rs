@@ -133,7 +133,7 @@ fn what_is_written_to_standard_error_is_kept_and_bounded() {
             (drop (call $fd_write (i32.const {descriptor}) (i32.const 16) (i32.const 1) (i32.const 256)))"
         )
     };
-    take_texts();
+    drop(take_texts());
     let error = failure(&core_guest(&imports, &(write(2) + "unreachable")));
     let told = error.to_string();
     assert!(

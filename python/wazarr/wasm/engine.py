@@ -257,14 +257,15 @@ def bind(
     if encoded_len is not None:
         setup["encoded_len"] = encoded_len
     modules.apply_settings()
-    return _native.bind_wasm_codec(
-        description.codec,
-        description.module,
-        json.dumps(setup),
-        limits=json.dumps(config.wasm_limits() | {"trusted": is_trusted(description.module)}),
-        cache_dir=config.wasm_cache_dir(),
-        fresh_instance=description.fresh_instance,
-    )
+    with modules.naming(description):
+        return _native.bind_wasm_codec(
+            description.codec,
+            description.module,
+            json.dumps(setup),
+            limits=json.dumps(config.wasm_limits() | {"trusted": is_trusted(description.module)}),
+            cache_dir=config.wasm_cache_dir(),
+            fresh_instance=description.fresh_instance,
+        )
 
 
 def encoded_length(description: Description, decoded_len: int | None) -> int | None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from wazarr import _native, config
-from wazarr.errors import WasmModuleNotFoundError
+from wazarr.errors import CodecError, WasmModuleNotFoundError
 from wazarr.wasm import hierarchy, sources
 from wazarr.wasm.description import HIERARCHY, digest_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from zarr.abc.store import Store
 
@@ -49,6 +50,25 @@ def put(module: bytes, digest: str | None = None) -> str:
     return _native.wasm_put(
         module, digest, cache_dir=config.wasm_cache_dir(), module_limit_bytes=config.wasm_module_limit()
     )
+
+
+@contextmanager
+def naming(description: Description) -> Iterator[None]:
+    """Have an error of the engine's that is about a module also name it, and the codec that it is for.
+
+    Parameters
+    ----------
+    description : Description
+        The codec.
+    """
+    try:
+        yield
+    except CodecError as error:
+        if not error.codec:
+            message = f"codec {description.codec!r}: module {description.module}: {error}"
+            error.args = (message,)
+            error.codec = description.codec
+        raise
 
 
 _applied: tuple[int, int] | None = None
@@ -145,7 +165,8 @@ async def locate(
         if source == HIERARCHY:
             module = await _from_hierarchy(description, store, directories, places)
             if module is not None:
-                put(module, description.module)
+                with naming(description):
+                    put(module, description.module)
                 return
         elif await asyncio.to_thread(_take_from, source, description, places):
             return
@@ -153,7 +174,8 @@ async def locate(
         if origin is not store:
             module = await hierarchy.scan(origin, description.module)
             if module is not None:
-                put(module, description.module)
+                with naming(description):
+                    put(module, description.module)
                 return
     raise not_found(description, places)
 
@@ -180,7 +202,8 @@ def _take_from(source: str, description: Description, places: list[str]) -> bool
     if found != description.module:
         places.append(f"{sources.shown(source)}: holds something else ({found})")
         return False
-    put(module, description.module)
+    with naming(description):
+        put(module, description.module)
     return True
 
 

@@ -130,6 +130,22 @@ fn initialize_is_called_once() {
     check_round_trips(guest(&module_d(SIGNATURE, more, &body), &bytes_setup()).unwrap(), 3);
 }
 
+#[test]
+fn exceptions_that_were_caught_cost_no_memory() {
+    // 32 bytes for each would be six times what the guest may have.
+    let more = r"(tag $oops (param i32))
+      (func $throw (param $turns i32)
+        (loop $more
+          (block $caught (try_table (catch_all $caught) (throw $oops (local.get $turns))))
+          (br_if $more (local.tee $turns (i32.sub (local.get $turns) (i32.const 1))))))";
+    let body = format!("(call $throw (i32.const 20000)) {DECODE_D}");
+    let mut codec = guest(&module_d(SIGNATURE, more, &body), &bytes_setup()).unwrap();
+    for _ in 0..10 {
+        assert_eq!(decode(codec.as_mut(), b"abc").unwrap(), b"def");
+    }
+    assert!(codec.memory_bytes() <= 1 << 20);
+}
+
 /// The error of decoding three bytes with a guest whose decoder is `body`.
 fn failure(text: &str, setup: &Setup) -> WasmError {
     let mut codec = guest(text, setup).unwrap();

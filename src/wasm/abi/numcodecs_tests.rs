@@ -178,27 +178,6 @@ fn component(core: &str) -> String {
         )
     };
     let outer_types = types("");
-    let named_types = |from: &str, to: &str, word: &str| -> String {
-        [
-            ("data", "any-array-data"),
-            ("array", "any-array"),
-            ("dtype", "any-array-dtype"),
-            ("prototype", "any-array-prototype"),
-            ("error", "error"),
-        ]
-        .iter()
-        .map(|(id, name)| match word {
-            "import" => format!(
-                r#"(import "import-type-{name}" (type ${id}{to} (eq ${id}{from})))
-                    "#
-            ),
-            _ => format!(
-                r#"(export ${id}{to} "{name}" (type ${id}{from}))
-                    "#
-            ),
-        })
-        .collect()
-    };
     // Inside, each type is made anew and then tied to the one of that name.
     let inner_types = format!(
         r#"{}
@@ -211,7 +190,16 @@ fn component(core: &str) -> String {
         ARRAY.replace("$data_", "$data_in"),
         PROTOTYPE.replace("$dtype_", "$dtype_in"),
     );
-    let exported_types = named_types("_in", "_out", "export");
+    // What is exported may be made of exported types only.
+    let exported_types = format!(
+        r#"(export $data_out "any-array-data" (type $data))
+        (type $array_made {}) (export $array_out "any-array" (type $array_made))
+        (export $dtype_out "any-array-dtype" (type $dtype))
+        (type $prototype_made {}) (export $prototype_out "any-array-prototype" (type $prototype_made))
+        (export $error_out "error" (type $error))"#,
+        ARRAY.replace("$data_", "$data_out"),
+        PROTOTYPE.replace("$dtype_", "$dtype_out"),
+    );
     format!(
         r#"(component
           (core module $guest {core})

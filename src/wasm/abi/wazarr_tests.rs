@@ -237,3 +237,11 @@ fn a_bound_is_passed_on() {
     assert_eq!(bound("(i64.const -1)").unwrap(), None);
     assert!(matches!(bound("(i64.const -7)"), Err(WasmError::Broken(_))));
 }
+
+#[test]
+fn an_exception_that_nothing_catches_is_a_trap() {
+    let throws = r#"(tag $e (param i32))
+        (func (export "decode") (param i32 i32 i32 i32) (result i64) (throw $e (i32.const 1)))"#;
+    let error = decode(&guest(throws)).unwrap_err();
+    assert!(matches!(&error, WasmError::Trap(text) if text.contains("exception")), "{error:?}");
+}

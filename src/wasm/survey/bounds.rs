@@ -1,6 +1,9 @@
 //! What a module may hold at most, so that compiling it is bounded.
 
-use wasmparser::{FunctionBody, Operator, Payload};
+use wasmparser::{
+    ComponentAlias, ComponentExternalKind, ComponentInstance, ComponentTypeRef, FunctionBody, Operator,
+    Payload,
+};
 
 use super::Fault;
 use crate::wasm::WasmError;
@@ -21,6 +24,10 @@ const ELEMENT_SEGMENTS: usize = 10_000;
 const DATA_SEGMENTS: usize = 20_000;
 /// Of a component: aliases, instances, types, canonical functions.
 const COMPONENT_ITEMS: usize = 20_000;
+/// The same once every component inside is there as often as it is instantiated: the compiler writes each of
+/// them out, and ten that each instantiate the one before ten times are ten thousand million. It takes about
+/// a microsecond and 50 bytes for each.
+const ALL_ITEMS: usize = 2_000_000;
 /// Of all functions together.
 const CODE_BYTES: usize = 16 << 20;
 
@@ -33,9 +40,9 @@ const BLOCKS: usize = 60_000;
 const LOCALS: usize = 10_000;
 /// Blocks times variables: at the end of a block, and at the begin of a loop, every variable may get a new
 /// name, and each takes about a microsecond.
-const NAMES: usize = 8_000_000;
+const NAMES: usize = 5_000_000;
 /// The same for all functions together.
-const ALL_NAMES: usize = 100_000_000;
+const ALL_NAMES: usize = 50_000_000;
 
 /// Refuses a module of more than `limit_bytes`.
 pub(in crate::wasm) fn check_len(len_bytes: usize, limit_bytes: usize) -> Result<(), WasmError> {
@@ -65,6 +72,11 @@ pub(super) struct Bounds {
     elements: usize,
     data: usize,
     items: usize,
+    /// How often each of the modules and components that the current payload is inside of instantiates
+    /// components, outermost first.
+    instantiations: Vec<usize>,
+    /// The most components that one can become, all that were read together; 0 before the first.
+    copies: usize,
     code_bytes: usize,
     names: usize,
 }
@@ -78,6 +90,15 @@ fn check(actual: usize, what: &'static str, limit: usize) -> Result<(), WasmErro
     if actual > limit { Err(WasmError::TooComplex { what, actual, limit }) } else { Ok(()) }
 }
 
+/// Components that are handed around can instantiate what they are handed, as often as they like and again
+/// each time they are handed on: what they become could not be counted.
+fn refuse_if(is_component: bool) -> Result<(), WasmError> {
+    if is_component {
+        return Err(WasmError::Invalid("it imports or exports a component".to_owned()));
+    }
+    Ok(())
+}
+
 impl Bounds {
     pub(super) fn visit(&mut self, payload: &Payload<'_>) -> Result<(), Fault> {
         match payload {
@@ -86,7 +107,15 @@ impl Bounds {
                 check(self.depth, "levels of modules inside modules", DEPTH)?;
                 count(&mut self.modules, 1, "modules inside", MODULES)?;
             }
-            Payload::End(_) => self.depth = self.depth.saturating_sub(1),
+            Payload::Version { .. } => self.instantiations.push(0),
+            Payload::End(_) => {
+                self.depth = self.depth.saturating_sub(1);
+                let inner = self.instantiations.pop().unwrap_or_default();
+                // A component can instantiate only those defined before it: no path meets one twice.
+                self.copies = self.copies.max(1).saturating_mul(inner.saturating_add(1));
+                let all = self.copies.saturating_mul(self.items.saturating_add(1));
+                check(all, "items of components, each as often as it is instantiated", ALL_ITEMS)?;
+            }
             Payload::TypeSection(section) => count(&mut self.types, section.count(), "types", TYPES)?,
             Payload::ImportSection(section) => {
                 count(&mut self.imports, section.count(), "imports", IMPORTS)?;
@@ -115,14 +144,36 @@ impl Bounds {
             }
             Payload::ComponentImportSection(section) => {
                 count(&mut self.imports, section.count(), "imports", IMPORTS)?;
+                for import in section.clone() {
+                    refuse_if(matches!(import?.ty, ComponentTypeRef::Component(_)))?;
+                }
             }
             Payload::ComponentExportSection(section) => {
                 count(&mut self.exports, section.count(), "exports", EXPORTS)?;
+                for export in section.clone() {
+                    refuse_if(export?.kind == ComponentExternalKind::Component)?;
+                }
             }
             Payload::InstanceSection(section) => self.count_items(section.count())?,
             Payload::CoreTypeSection(section) => self.count_items(section.count())?,
-            Payload::ComponentInstanceSection(section) => self.count_items(section.count())?,
-            Payload::ComponentAliasSection(section) => self.count_items(section.count())?,
+            Payload::ComponentInstanceSection(section) => {
+                self.count_items(section.count())?;
+                for instance in section.clone() {
+                    let is_component = matches!(instance?, ComponentInstance::Instantiate { .. });
+                    if let Some(inner) = self.instantiations.last_mut() {
+                        *inner += usize::from(is_component);
+                    }
+                }
+            }
+            Payload::ComponentAliasSection(section) => {
+                self.count_items(section.count())?;
+                for alias in section.clone() {
+                    refuse_if(matches!(
+                        alias?,
+                        ComponentAlias::InstanceExport { kind: ComponentExternalKind::Component, .. }
+                    ))?;
+                }
+            }
             Payload::ComponentTypeSection(section) => self.count_items(section.count())?,
             Payload::ComponentCanonicalSection(section) => self.count_items(section.count())?,
             _ => {}
