@@ -13,18 +13,21 @@ same components.
 **Overheads.** What a module that changes nothing adds to a chunk of 1 KiB; how many instances 4096 chunks of
 4 KiB take; two threads over one.
 
-Everything is on one thread unless it says otherwise. Modules run trusted, without a time limit, and metered.
-Every answer is checked, and that each step ran as a module and none natively.
+Arrays are opened anew for each turn, which is not timed. Everything is on one thread unless it says
+otherwise. Modules run trusted, without a time limit, and metered. Every answer is checked, and that each step
+ran as a module and none natively.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -43,7 +46,7 @@ from wazarr import _native
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy.typing as npt
 
@@ -60,13 +63,17 @@ PACKAGES = ROOT / "build" / "numcodecs-wasm" / "packages"
 PREDICTOR = {"bytes_per_sample": 2, "width": WIDTH}
 
 
+Contender = Callable[[], contextlib.AbstractContextManager[Callable[[], Any]]]
+"""Opens something; what the context yields does the work that is timed."""
+
+
 @dataclass
 class Case:
     """One line of the table: who reads, what must come out, what is aimed at."""
 
     name: str
-    contenders: Mapping[str, Callable[[], Any]]
-    """By name; that of the first is what the others are compared with."""
+    contenders: Mapping[str, Contender]
+    """By name; the others are compared with the first."""
     expected: npt.NDArray[Any] | None
     goal: float | None = None
     """Ratio of `trusted` to the first that we want to reach at most."""
@@ -90,9 +97,10 @@ def measure(case: Case, rounds: int) -> None:
     for turn in range(rounds + 1):
         for name in rotated(list(case.contenders), turn):
             wazarr.reset_counters()
-            start = time.perf_counter()
-            answer = case.contenders[name]()
-            elapsed_ms = (time.perf_counter() - start) * 1e3
+            with case.contenders[name]() as read:
+                start = time.perf_counter()
+                answer = read()
+                elapsed_ms = (time.perf_counter() - start) * 1e3
             if case.expected is not None and not np.array_equal(answer, case.expected):
                 raise WrongAnswerError(f"{case.name}, under {name}")
             if name in (TRUSTED, METERED) and case.wasm_steps:
@@ -103,8 +111,11 @@ def measure(case: Case, rounds: int) -> None:
                 case.times_ms.setdefault(name, []).append(elapsed_ms)
 
 
-def read(array: Path, *, is_trusted: bool = False, threads: int = 1, pipeline: str = OURS) -> Any:
-    """Open an array and read all of it."""
+@contextlib.contextmanager
+def opened(
+    array: Path, *, is_trusted: bool = False, threads: int = 1, pipeline: str = OURS
+) -> Iterator[Callable[[], Any]]:
+    """Open an array; what this yields reads all of it."""
     settings: dict[str, Any] = {
         "codec_pipeline.path": PIPELINES[pipeline],
         "threading.max_workers": threads,
@@ -112,7 +123,12 @@ def read(array: Path, *, is_trusted: bool = False, threads: int = 1, pipeline: s
         "wazarr.wasm.trusted": sorted(_digests) if is_trusted else [],
     }
     with zarr.config.set(settings):
-        return zarr.open_array(array, mode="r")[...]
+        yield partial(zarr.open_array(array, mode="r").__getitem__, ...)
+
+
+def called(function: Callable[..., Any], *arguments: Any) -> Contender:
+    """Return a contender that opens nothing and only calls a function."""
+    return lambda: contextlib.nullcontext(partial(function, *arguments))
 
 
 _digests: set[str] = set()
@@ -216,10 +232,10 @@ def tile_cases(folder: Path) -> list[Case]:
     encoded, image = tile()
     codecs = [module("tiff-predictor-2", parameters=PREDICTOR), module("zlib")]
     array = write_tiles(folder / "tile", encoded, codecs)
-    contenders = {
-        NATIVE: partial(decode_natively, encoded),
-        TRUSTED: partial(read, array, is_trusted=True),
-        METERED: partial(read, array),
+    contenders: dict[str, Contender] = {
+        NATIVE: called(decode_natively, encoded),
+        TRUSTED: partial(opened, array, is_trusted=True),
+        METERED: partial(opened, array),
     }
     cases = [Case("satellite tile: zlib, predictor", contenders, image, 1.5, 1.9, wasm_steps=2)]
     for interface in ("C", "E"):
@@ -246,9 +262,9 @@ def tile_cases(folder: Path) -> list[Case]:
             continue
         array = write_tiles(folder / f"tile-{interface}", encoded, components)
         contenders = {
-            NATIVE: partial(decode_natively, encoded),
-            TRUSTED: partial(read, array, is_trusted=True),
-            METERED: partial(read, array),
+            NATIVE: called(decode_natively, encoded),
+            TRUSTED: partial(opened, array, is_trusted=True),
+            METERED: partial(opened, array),
         }
         name = f"the same, chonkle's components ({interface})"
         cases.append(Case(name, contenders, image, 2.5, wasm_steps=2))
@@ -296,10 +312,10 @@ def twin_cases(folder: Path) -> list[Case]:
     for position, (name, values, goal, native, wasm) in enumerate(pairs):
         twin = create(folder / f"native-{position}", values, values.shape, **native)
         array = create(folder / f"wasm-{position}", values, values.shape, **wasm)
-        contenders = {
-            NATIVE: partial(read, twin),
-            TRUSTED: partial(read, array, is_trusted=True),
-            METERED: partial(read, array),
+        contenders: dict[str, Contender] = {
+            NATIVE: partial(opened, twin),
+            TRUSTED: partial(opened, array, is_trusted=True),
+            METERED: partial(opened, array),
         }
         cases.append(Case(name, contenders, values, goal, wasm_steps=1))
     return cases
@@ -338,9 +354,9 @@ def numcodecs_wasm_cases(folder: Path) -> list[Case]:
             array[...] = values
             expected = np.asarray(array[...])
         path = folder / "numcodecs-wasm" / name
-        contenders = {
-            "numcodecs-wasm": partial(read, path, pipeline=REFERENCE),
-            TRUSTED: partial(read, path, is_trusted=True),
+        contenders: dict[str, Contender] = {
+            "numcodecs-wasm": partial(opened, path, pipeline=REFERENCE),
+            TRUSTED: partial(opened, path, is_trusted=True),
         }
         cases.append(Case(f"{name} of numcodecs-wasm, 4 MiB", contenders, expected, 0.62, wasm_steps=1))
     return cases
@@ -356,10 +372,10 @@ def overheads(folder: Path, rounds: int) -> dict[str, float]:
     values = np.arange(4096 * 1024, dtype=np.uint32).astype(np.uint8)
     plain = create(folder / "plain", values, (1024,), compressors=None)
     same = create(folder / "same", values, (1024,), compressors=[module("identity")])
-    contenders = {
-        "bytes": partial(read, plain),
-        TRUSTED: partial(read, same, is_trusted=True),
-        METERED: partial(read, same),
+    contenders: dict[str, Contender] = {
+        "bytes": partial(opened, plain),
+        TRUSTED: partial(opened, same, is_trusted=True),
+        METERED: partial(opened, same),
     }
     case = Case("identity of 1 KiB, 4096 chunks", contenders, values, wasm_steps=4096)
     measure(case, rounds)
@@ -371,18 +387,19 @@ def overheads(folder: Path, rounds: int) -> dict[str, float]:
     values = np.arange(4096 * 1024, dtype=np.uint32)
     many = create(folder / "many", values, (1024,), compressors=[module("identity")])
     before = _native.wasm_counters()["instances"]
-    if not np.array_equal(read(many, is_trusted=True), values):
-        raise WrongAnswerError("4096 chunks of 4 KiB")
+    with opened(many, is_trusted=True) as read:
+        if not np.array_equal(read(), values):
+            raise WrongAnswerError("4096 chunks of 4 KiB")
     found["instances made for 4096 chunks of 4 KiB"] = _native.wasm_counters()["instances"] - before
 
     count = 8
     codecs = [module("tiff-predictor-2", parameters=PREDICTOR), module("zlib")]
     tiles = write_tiles(folder / "tiles", encoded, codecs, count)
     contenders = {
-        f"{who}, {threads}": partial(read, tiles, is_trusted=who == TRUSTED, threads=threads)
+        f"{who}, {threads}": partial(opened, tiles, is_trusted=who == TRUSTED, threads=threads)
         for who in (TRUSTED, METERED)
         for threads in (1, 2)
-    } | {f"{NATIVE}, {threads}": partial(decode_many_natively, encoded, count, threads) for threads in (1, 2)}
+    } | {f"{NATIVE}, {threads}": called(decode_many_natively, encoded, count, threads) for threads in (1, 2)}
     case = Case("tiles", contenders, np.tile(image, (count, 1)))
     measure(case, max(3, rounds // 2))
     for who in (TRUSTED, METERED, NATIVE):
@@ -403,9 +420,9 @@ def run(rounds: int, options: argparse.Namespace) -> None:
     """Measure everything and report it."""
     cases: list[Case] = []
     with tempfile.TemporaryDirectory(prefix="wazarr-bench-", dir=options.folder) as name:
-        folder = Path(name)
+        folder = Path(name) / "arrays"
         # Compiled modules of other runs would hide what compiling costs; nothing of it is timed, though.
-        with zarr.config.set({"wazarr.wasm.cache_dir": str(folder / "cache")}):
+        with zarr.config.set({"wazarr.wasm.cache_dir": str(Path(name) / "cache")}):
             for collect in (tile_cases, twin_cases, numcodecs_wasm_cases):
                 try:
                     cases += collect(folder)

@@ -136,11 +136,12 @@ def main() -> int:
         write(TILE, store, *modules.values())
         stored = (store / NAME / "c" / "0" / "0").read_bytes()
         answer = read_elsewhere(store)
-        is_right = answer["sha256"] == IMAGE_SHA256 and not answer["codec_steps"]["native"]
+        engines = {"bytes": "native"} | dict.fromkeys(MODULES, "wasm")
+        is_right = (answer["sha256"], answer["engines"]) == (IMAGE_SHA256, engines)
+        is_right &= answer["wasm_steps"] == len(MODULES)
         print(f"A tile of a COG as a Zarr chunk, {len(stored)} bytes, unchanged: {stored == encoded}.")
-        print("Its codecs, and where the modules are:")
-        print("\n".join(f"  {codec}" for codec in answer["codecs"]))
-        print(f"A new process with an empty cache read it: {answer['codec_steps']}")
+        print("A new process with an empty cache and nothing allowed read it with")
+        print("\n".join(f"  {codec}, from {places[0]}" for codec, places in answer["modules"].items()))
         print(f"sha256 {answer['sha256'][:12]} {'(checked)' if is_right else 'is WRONG'}\n")
 
         write(TILE, many, *modules.values(), tiles=tiles)

@@ -19,11 +19,12 @@ if __name__ == "__main__":
     array = zarr.open_group(sys.argv[1], mode="r")["B04"]
     assert isinstance(array, zarr.Array)
     values = np.asarray(array[...])
-    codecs = [f"{used.codec or used.name} ({', '.join(used.places)})" for used in wazarr.codecs_used(array)]
+    used = wazarr.codecs_used(array)
     answer = {
         "sha256": hashlib.sha256(values.astype("<u2").tobytes()).hexdigest(),
         "shape": values.shape,
-        "codecs": codecs,
-        "codec_steps": wazarr.counters()["codec_steps"],
+        "engines": {codec.codec or codec.name: codec.engine for codec in used},
+        "modules": {codec.codec: codec.places for codec in used if codec.module},
+        "wasm_steps": wazarr.counters()["codec_steps"]["wasm"],
     }
     print(json.dumps(answer))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Conditions", "Finding", "check_module"]
 
-MOST_BYTES: Final = 1 << 30
+MOST_BYTES: Final = 1 << 26
 """Nothing that a sample decodes to is longer."""
 
 _LENGTHS: Final = (0, 1, 2, 3, 7, 16, 17, 255, 256, 4096, 65537)
@@ -195,15 +195,15 @@ class Trial:
             raise _Failed(
                 "no interface that wazarr knows: not even the names of its exports are those of one"
             )
-        if interface == "wazarr" and self.facts["imports"]:
-            raise _Failed(
-                f"it imports {', '.join(self.facts['imports'])}; modules of this interface import nothing"
-            )
+        if interface == "wazarr" and (imports := foreign_imports(self.facts)):
+            raise _Failed(f"it imports {', '.join(imports)}; modules of this interface import nothing")
         modules.put(self.module)
         sides = [side for side in ("decode", "encode") if self.facts[f"has_{side}"]]
         if not sides:
             raise _Failed("it has neither decode nor encode")
-        return f"interface {interface}, {' and '.join(sides)}, {len(self.module)} bytes"
+        calls = len(self.facts["imports"])
+        asks = f", asks for {calls} system calls" if calls and interface == "wazarr" else ""
+        return f"interface {interface}, {' and '.join(sides)}, {len(self.module)} bytes{asks}"
 
     def configure(self) -> str:
         # A module is configured by its first instance, so by the first call.
@@ -410,6 +410,17 @@ class Trial:
         limits = config.wasm_limits()
         mebibytes = int(limits["memory_bytes"]) >> 20
         return f"within {mebibytes} MiB and {limits['timeout_s']:g} s a call, metered and not"
+
+
+def foreign_imports(facts: dict[str, Any]) -> list[str]:
+    """Return what a module imports besides system calls, which every module may ask for and none gets.
+
+    Parameters
+    ----------
+    facts : dict
+        What `wazarr.wasm.modules.survey` says of the module.
+    """
+    return [name for name in facts["imports"] if not name.startswith("wasi_")]
 
 
 def _first_difference(left: bytes, right: bytes) -> int:

@@ -130,6 +130,7 @@ def _add_conditions(parser: argparse.ArgumentParser) -> None:
 
 def _build(options: argparse.Namespace) -> int:
     from wazarr.build import BuildError, compile_module
+    from wazarr.check import foreign_imports
     from wazarr.wasm import modules
 
     output = options.output or options.source.with_suffix(".wasm")
@@ -144,11 +145,10 @@ def _build(options: argparse.Namespace) -> int:
             f"{output} was compiled, but its exports are those of no codec: {exports}\n"
             "hint: see wazarr_codec.h, and docs/reference/wasm-abi.md for other languages"
         )
-    if facts["interface"] == "wazarr" and facts["imports"]:
-        raise BuildError(
-            f"{output} was compiled, but imports {', '.join(facts['imports'])}: a module gets no files, "
-            "clock or output"
-        )
+    if imports := foreign_imports(facts):
+        raise BuildError(f"{output} was compiled, but imports {', '.join(imports)}, which no host has")
+    if facts["imports"]:
+        _say(f"wazarr: it asks for {len(facts['imports'])} system calls, and will be answered no each time")
     if not (facts["has_decode"] or facts["has_encode"]):
         raise BuildError(f"{output} was compiled, but has neither decode nor encode")
     _print_facts(facts, str(output))
@@ -160,8 +160,8 @@ def _inspect(options: argparse.Namespace) -> int:
     from wazarr.wasm import modules
 
     path = Path(options.target)
-    if path.is_file() and path.open("rb").read(4) == MODULE_MAGIC:
-        _print_facts(modules.survey(path.read_bytes()), options.target)
+    if path.is_file() and (content := path.read_bytes()).startswith(MODULE_MAGIC):
+        _print_facts(modules.survey(content), options.target)
         return 0
     import wazarr
 
@@ -174,8 +174,8 @@ def _inspect(options: argparse.Namespace) -> int:
         _print({"  module": used.module, "  places": ", ".join(used.places)})
         if used.module not in seen:
             seen.add(used.module)
-            if (content := _module_of(node, used.module)) is not None:
-                facts = modules.survey(content)
+            if (found := _module_of(node, used.module)) is not None:
+                facts = modules.survey(found)
                 _print({f"  {key}": value for key, value in _facts(facts).items() if key != "digest"})
     return 0
 

@@ -150,6 +150,12 @@ impl ReadRequest {
         read_chunk(&task.chain, source, &task.selection, destination, key, work, scratch)
     }
 
+    /// Whether most of chunk `index` is needed.
+    fn is_mostly_wanted(&self, index: usize) -> bool {
+        let task = &self.tasks[index];
+        task.selection.element_count() >= task.chain.element_count() / 2
+    }
+
     /// For a shard of which only some inner chunks are needed: its sharding.
     #[must_use]
     pub fn partial_shard(&self, index: usize) -> Option<&Arc<Sharding>> {
@@ -381,7 +387,10 @@ pub fn read(
 ) -> Result<(), Error> {
     COUNTERS.add_native_requests(request.tasks.len() as u64);
     let work = request.spread(work);
+    let chunk_bytes = request.tasks.first().map_or(0, |task| task.chain.len_bytes());
+    let is_whole = |index| request.is_mostly_wanted(index);
     work.for_each(request.tasks.len(), scratch, |index, work, scratch| {
+        store.look_ahead(index, chunk_bytes, &is_whole);
         store.open(index, scratch, &mut |source, scratch| {
             request.read_one(index, source, store.key(index), work, scratch)
         })

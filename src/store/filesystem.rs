@@ -21,6 +21,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::ahead::Ahead;
 use super::{ByteSource, ChunkStore, Use};
 use crate::codec::Scratch;
 use crate::codec::scratch::ScratchBuffer;
@@ -37,6 +38,7 @@ pub const REQUEST_COST_BYTES: u64 = 8 << 10;
 pub struct FilesystemBatch {
     root: PathBuf,
     keys: Vec<String>,
+    ahead: Ahead,
     #[cfg(target_os = "linux")]
     folder: std::sync::OnceLock<Option<Folder>>,
 }
@@ -48,6 +50,7 @@ impl FilesystemBatch {
         Self {
             root,
             keys,
+            ahead: Ahead::default(),
             #[cfg(target_os = "linux")]
             folder: std::sync::OnceLock::new(),
         }
@@ -107,11 +110,17 @@ impl ChunkStore for FilesystemBatch {
         match self.open_file(index) {
             Ok((_, _, true)) => body(None, scratch),
             Ok((file, len_bytes, false)) => {
+                self.ahead.probe(index, &file);
                 body(Some(&OpenFile { file, len_bytes, batch: self, index }), scratch)
             }
             Err(error) if is_missing(&error) => body(None, scratch),
             Err(error) => Err(self.fault(index, "get", error)),
         }
+    }
+
+    fn look_ahead(&self, index: usize, chunk_bytes: usize, is_whole: &dyn Fn(usize) -> bool) {
+        let open = |index| self.open_file(index).ok().map(|(file, ..)| file);
+        self.ahead.ask(index, self.keys.len(), chunk_bytes, is_whole, open);
     }
 
     fn put(&self, index: usize, encoded: Option<&[u8]>) -> Result<(), Error> {

@@ -1,6 +1,7 @@
 //! Stores that we speak to ourselves. A store answers for one key at a time; which requests run when is
 //! the pipeline's business.
 
+mod ahead;
 pub mod filesystem;
 #[cfg(feature = "remote")]
 pub mod remote;
@@ -92,6 +93,10 @@ pub trait ChunkStore: Sync {
     /// # Errors
     /// The store's failure, or what `body` answers.
     fn open(&self, index: usize, scratch: &mut Scratch, body: &mut Use<'_>) -> Result<(), Error>;
+
+    /// Told before chunk `index` is opened that chunks after it will be, too: those for which `is_whole` answers true
+    /// as a whole, `chunk_bytes` each at most.
+    fn look_ahead(&self, _index: usize, _chunk_bytes: usize, _is_whole: &dyn Fn(usize) -> bool) {}
 
     /// Stores chunk `index`, whole or not at all; `None` deletes it.
     ///

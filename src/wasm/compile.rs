@@ -12,6 +12,8 @@ use wasmtime::{Engine, Module};
 
 use super::{Code, WasmError};
 
+/// Threads at most: each needs memory for a function, and of that a hostile one takes much.
+const MAX_THREADS: usize = 4;
 /// Stack of the compiler's threads: it recurses over the nesting of what it compiles.
 const STACK_BYTES: usize = 16 << 20;
 
@@ -27,7 +29,7 @@ pub(super) fn compile(engine: &Engine, bytes: &[u8], is_component: bool) -> Resu
             Module::from_binary(engine, bytes).map(Code::Core)
         }
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
     let on_pool = || {
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)

@@ -109,12 +109,11 @@ fn what_is_no_module_is_an_error() {
 fn what_would_take_the_compiler_long_is_refused() {
     let many = |count: usize, what: &str| format!("(module {})", what.repeat(count));
     let exports: String = (0..1001).map(|number| format!(r#"(export "e{number}" (func 0))"#)).collect();
-    let locals = "(local i64) ".repeat(20_001);
-    let blocks = format!(
-        "(func {} {})",
-        "(local i64) ".repeat(15_000),
-        "(block (br_if 0 (i32.const 0)))".repeat(2_000)
-    );
+    let locals = "(local i64) ".repeat(10_001);
+    let branches = |count: usize| "(block (br_if 0 (i32.const 0)))".repeat(count);
+    let names = |locals: usize, blocks: usize| {
+        format!("(func {} {})", "(local i64) ".repeat(locals), branches(blocks))
+    };
     for text in [
         many(17, "(memory 0)"),
         many(17, "(table 0 funcref)"),
@@ -122,7 +121,11 @@ fn what_would_take_the_compiler_long_is_refused() {
         many(50_001, "(func)"),
         format!("(module (func) {exports})"),
         format!("(module (func {locals}))"),
-        format!("(module {blocks})"),
+        format!("(module {})", names(9_000, 500)),
+        format!("(module {})", names(0, 30_001)),
+        format!("(module {})", names(5_000, 750).repeat(14)),
+        format!("(module (func $f {}))", "(call $f) ".repeat(100_001)),
+        format!("(module (func {}))", "(nop) ".repeat(500_001)),
     ] {
         let refused = Survey::of(&assemble(&text), MODULE_LIMIT);
         assert!(matches!(refused, Err(WasmError::TooComplex { .. })), "{refused:?}");

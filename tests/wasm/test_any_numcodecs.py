@@ -19,6 +19,7 @@ import wazarr
 from tests.pipelines import ORACLE_PATH, pipeline
 from tests.wasm.foreign import QUICK, VECTORS, needs_packages, recorded, run_program
 from tests.wasm.numcodecs_cases import CASES
+from wazarr import _native
 from wazarr.errors import CodecError, InvalidInputError, WasmModuleNotFoundError
 from wazarr.wasm.any_numcodecs import AnyArrayArrayCodec, AnyArrayBytesCodec, AnyBytesBytesCodec
 
@@ -76,6 +77,23 @@ def test_runs_on_our_host(name: str) -> None:
     assert wasm_engines(array) == ["wasm"] * len(CASES[name].ids)
     counters = wazarr.counters()
     assert {key: count for key, count in counters.items() if "python" in key and count} == {}
+
+
+@pytest.mark.usefixtures("installed")
+def test_instances_are_kept_between_chunks_and_reads() -> None:
+    values = np.arange(64 * 64, dtype="<i4").reshape(64, 64)
+    with pipeline(OURS, **{"threading.max_workers": 2}):
+        array = create(
+            shape=values.shape, chunks=(8, 8), dtype="i4", configuration={"id": "zlib.rs", "level": 1}
+        )
+        array[...] = values
+        before = _native.wasm_counters()
+        for _ in range(3):
+            np.testing.assert_array_equal(array[...], values)
+        after = _native.wasm_counters()
+    assert after["calls"] - before["calls"] == 3 * 64
+    # As many as there are threads at the most, of which another may serve each time.
+    assert after["instances"] - before["instances"] <= 3 * 2
 
 
 @pytest.mark.usefixtures("installed")

@@ -63,9 +63,10 @@ def test_build_makes_a_module_and_says_what_it_is(tmp_path: Path, capsys: pytest
         ("int answer(void) { return 42; }", "those of no codec"),
         ("#include <wazarr_codec.h>\n", "neither decode nor encode"),
         (
-            "#include <stdio.h>\n#include <wazarr_codec.h>\n"
-            'WAZARR_ENCODE(in, len, out, out_len) { printf("%p", in); return len > out_len || !out; }\n',
-            "but imports wasi_snapshot_preview1",
+            "#include <wazarr_codec.h>\n"
+            '__attribute__((import_module("env"), import_name("help"))) int help(void);\n'
+            "WAZARR_ENCODE(in, len, out, out_len) { return in && out && len > out_len ? 0 : help(); }\n",
+            "but imports env#help",
         ),
     ],
 )
@@ -76,6 +77,13 @@ def test_build_finds_faults(
     source.write_text(text)
     assert run("codec", "build", source, "-o", tmp_path / "out.wasm") == 1
     assert problem in capsys.readouterr().err
+
+
+def test_build_warns_of_system_calls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = tmp_path / "codec.c"
+    source.write_text("#include <stdio.h>\n" + DECODER.replace("memcpy", 'printf("%zu", len), memcpy'))
+    assert run("codec", "build", source) == 0
+    assert "will be answered no" in capsys.readouterr().err
 
 
 def test_inspect_a_module(capsys: pytest.CaptureFixture[str]) -> None:

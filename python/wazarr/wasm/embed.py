@@ -166,7 +166,7 @@ def embed_codecs(node: zarr.Group | zarr.Array[Any]) -> list[UsedCodec]:
         )
     sync(_embed(node, changes))
     touched = {(array.path, description.module) for array, _, description in changes}
-    again: Any = zarr.open(store=node.store, path=node.path, mode="r", zarr_format=node.metadata.zarr_format)
+    again: Any = zarr.open(store=node.store, path=node.path, mode="r+", zarr_format=node.metadata.zarr_format)
     return [used for used in codecs_used(again) if (used.array, used.module) in touched]
 
 

@@ -236,9 +236,7 @@ impl WazarrGuest {
             exports.fill(store, input, bytes)?;
             let mut room_bytes = match room.expected {
                 Some(expected) => expected,
-                None => {
-                    exports.guess(store, is_decode, *input, in_len)?.clamp(MIN_ROOM_BYTES, room.limit.max(1))
-                }
+                None => exports.guess(store, is_decode, *input, in_len)?.max(MIN_ROOM_BYTES).min(room.limit),
             };
             loop {
                 exports.reserve(store, output, room_bytes)?;

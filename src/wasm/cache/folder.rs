@@ -49,6 +49,17 @@ pub struct Folder {
     path: PathBuf,
 }
 
+/// The bytes of a file whose checksum is right.
+#[derive(Debug)]
+pub struct Checked(Vec<u8>);
+
+impl std::ops::Deref for Checked {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.0[HEADER_BYTES..]
+    }
+}
+
 impl Folder {
     /// Opens the folder, or makes it.
     ///
@@ -132,20 +143,19 @@ impl Folder {
 
     /// Compiled code, if it is here and not damaged.
     #[must_use]
-    pub fn load_code(&self, name: &str) -> Option<Vec<u8>> {
+    pub fn load_code(&self, name: &str) -> Option<Checked> {
         self.load_checked(&self.path.join(name))
     }
 
     /// What a file holds after its header, if its checksum is right; a damaged file is removed.
-    fn load_checked(&self, path: &Path) -> Option<Vec<u8>> {
-        let mut bytes = read(path).ok()?;
+    fn load_checked(&self, path: &Path) -> Option<Checked> {
+        let bytes = read(path).ok()?;
         let is_sound = bytes.get(HEADER_BYTES..).is_some_and(|body| bytes[..HEADER_BYTES] == header(body));
         if !is_sound {
             self.remove(path);
             return None;
         }
-        bytes.drain(..HEADER_BYTES);
-        Some(bytes)
+        Some(Checked(bytes))
     }
 
     fn bytes_path(&self, digest: Digest) -> PathBuf {

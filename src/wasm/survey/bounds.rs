@@ -21,10 +21,21 @@ const ELEMENT_SEGMENTS: usize = 10_000;
 const DATA_SEGMENTS: usize = 20_000;
 /// Of a component: aliases, instances, types, canonical functions.
 const COMPONENT_ITEMS: usize = 20_000;
-const BODY_BYTES: usize = 2 << 20;
-const LOCALS: usize = 20_000;
-/// Blocks of one function times its variables: what the compiler's work on a function grows with.
-const BLOCKS_TIMES_LOCALS: usize = 40_000_000;
+/// Of all functions together.
+const CODE_BYTES: usize = 16 << 20;
+
+// Of one function. The compiler takes up to 2 KiB of memory for an operator, and a call, a branch or a block
+// is worth several others.
+const BODY_BYTES: usize = 1 << 20;
+const OPERATORS: usize = 500_000;
+const CALLS: usize = 100_000;
+const BLOCKS: usize = 60_000;
+const LOCALS: usize = 10_000;
+/// Blocks times variables: at the end of a block, and at the begin of a loop, every variable may get a new
+/// name, and each takes about a microsecond.
+const NAMES: usize = 8_000_000;
+/// The same for all functions together.
+const ALL_NAMES: usize = 100_000_000;
 
 /// Refuses a module of more than `limit_bytes`.
 pub(in crate::wasm) fn check_len(len_bytes: usize, limit_bytes: usize) -> Result<(), WasmError> {
@@ -54,6 +65,8 @@ pub(super) struct Bounds {
     elements: usize,
     data: usize,
     items: usize,
+    code_bytes: usize,
+    names: usize,
 }
 
 fn count(sum: &mut usize, more: u32, what: &'static str, limit: usize) -> Result<(), WasmError> {
@@ -94,7 +107,12 @@ impl Bounds {
             Payload::DataSection(section) => {
                 count(&mut self.data, section.count(), "data segments", DATA_SEGMENTS)?;
             }
-            Payload::CodeSectionEntry(body) => check_body(body)?,
+            Payload::CodeSectionEntry(body) => {
+                self.code_bytes = self.code_bytes.saturating_add(body.range().len());
+                check(self.code_bytes, "bytes of code", CODE_BYTES)?;
+                self.names = self.names.saturating_add(Function::of(body)?.names());
+                check(self.names, "blocks times variables", ALL_NAMES)?;
+            }
             Payload::ComponentImportSection(section) => {
                 count(&mut self.imports, section.count(), "imports", IMPORTS)?;
             }
@@ -117,26 +135,47 @@ impl Bounds {
     }
 }
 
-fn check_body(body: &FunctionBody<'_>) -> Result<(), Fault> {
-    check(body.range().len(), "bytes in a function", BODY_BYTES)?;
-    let mut locals = 0_usize;
-    for group in body.get_locals_reader()? {
-        count(&mut locals, group?.0, "variables in a function", LOCALS)?;
-    }
-    let mut blocks = 1_usize;
-    let mut operators = body.get_operators_reader()?;
-    while !operators.eof() {
-        match operators.read()? {
-            Operator::Block { .. }
-            | Operator::Loop { .. }
-            | Operator::If { .. }
-            | Operator::Else
-            | Operator::TryTable { .. }
-            | Operator::BrIf { .. } => blocks += 1,
-            Operator::BrTable { targets } => blocks = blocks.saturating_add(targets.len() as usize),
-            _ => {}
+/// Counts of one function.
+#[derive(Default)]
+struct Function {
+    operators: usize,
+    calls: usize,
+    blocks: usize,
+    locals: usize,
+}
+
+impl Function {
+    fn of(body: &FunctionBody<'_>) -> Result<Self, Fault> {
+        check(body.range().len(), "bytes in a function", BODY_BYTES)?;
+        let mut function = Self::default();
+        for group in body.get_locals_reader()? {
+            count(&mut function.locals, group?.0, "variables in a function", LOCALS)?;
         }
+        let mut operators = body.get_operators_reader()?;
+        while !operators.eof() {
+            function.operators += 1;
+            match operators.read()? {
+                Operator::Block { .. }
+                | Operator::Loop { .. }
+                | Operator::If { .. }
+                | Operator::Else
+                | Operator::TryTable { .. }
+                | Operator::BrIf { .. } => function.blocks += 1,
+                Operator::BrTable { targets } => {
+                    function.blocks = function.blocks.saturating_add(targets.len() as usize);
+                }
+                Operator::Call { .. } | Operator::CallIndirect { .. } => function.calls += 1,
+                _ => {}
+            }
+        }
+        check(function.operators, "operators in a function", OPERATORS)?;
+        check(function.calls, "calls in a function", CALLS)?;
+        check(function.blocks, "blocks in a function", BLOCKS)?;
+        check(function.names(), "blocks times variables in a function", NAMES)?;
+        Ok(function)
     }
-    check(blocks.saturating_mul(locals.max(1)), "blocks times variables in a function", BLOCKS_TIMES_LOCALS)?;
-    Ok(())
+
+    fn names(&self) -> usize {
+        self.blocks.saturating_mul(self.locals)
+    }
 }
