@@ -298,12 +298,13 @@ def test_preference_and_stand_ins() -> None:
     assert config.wasm_prefers_native()
     with zarr_config.set({"wazarr.wasm.prefer": "wasm"}):
         assert not config.wasm_prefers_native()
-    for nonsense in ("neither", None, 7, ["wasm"]):
+    neither: list[Any] = ["neither", None, 7, ["wasm"]]
+    for nonsense in neither:
         with zarr_config.set({"wazarr.wasm.prefer": nonsense}), pytest.warns(UserWarning, match="prefer"):
             assert config.wasm_prefers_native()
     assert config.wasm_native() == {}
     with zarr_config.set({"wazarr.wasm.native": {"sha256:x": {"name": "zlib"}}}):
         assert config.wasm_native() == {"sha256:x": {"name": "zlib"}}
-    for nonsense in (7, ["zlib"], "zlib"):
-        with zarr_config.set({"wazarr.wasm.native": nonsense}), pytest.warns(UserWarning, match="native"):
+    for table in (7, ["zlib"], "zlib"):
+        with zarr_config.set({"wazarr.wasm.native": table}), pytest.warns(UserWarning, match="native"):
             assert config.wasm_native() == {}
