@@ -233,7 +233,8 @@ def test_limits_of_modules(key: str, name: str) -> None:
     for value, expected in ((7, 7), ("7", 7), (1, 1)):
         with zarr_config.set({f"wazarr.wasm.{key}": value}):
             assert config.wasm_limits()[name] == expected
-    for nonsense in (None, "much", [1], {}):
+    senseless: list[Any] = [None, "much", [1], {}]
+    for nonsense in senseless:
         with (
             zarr_config.set({f"wazarr.wasm.{key}": nonsense}),
             pytest.warns(UserWarning, match=f"ignoring wazarr.wasm.{key}="),
