@@ -2,9 +2,10 @@
 
 A module is a 1-D `uint8` array named by the 64 digits of its digest, so whatever copies Zarr copies the
 decoder. It is written before the first chunk that needs it: the group with its manifest, then the module's
-only chunk, then the module's metadata, whose presence therefore says that all of it is there. Documents are
-written key by key, since zarr's own functions refuse a node below an array, which is where the group of an
-array at the root of a store has to be.
+metadata, then its only chunk (some stores take chunks only of arrays that they know). One without its chunk,
+or with another, does not have the digest: to readers it is not there, and the next writer stores it again.
+Documents are written key by key, since zarr's own functions refuse a node below an array, which is where
+the group of an array at the root of a store has to be.
 
 What is read was written by somebody else: a module's metadata are accepted only in a narrow form, with
 codecs from a short list (none of them a module itself), and bounded in size.
@@ -18,12 +19,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from zarr import AsyncArray
+from zarr.codecs._v2 import V2Codec
 from zarr.core.array import parse_array_metadata
 from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import StorePath
 
 from wazarr import config
 from wazarr.errors import InvalidInputError, StoreError
+from wazarr.pipeline import CodecPipeline
 from wazarr.wasm.description import Description, digest_of
 
 if TYPE_CHECKING:
@@ -126,6 +129,8 @@ async def _read_array(path: StorePath) -> bytes | None:
         _check(document)
         metadata = parse_array_metadata({**document, "attributes": {}})
         array: AsyncArray[Any] = AsyncArray(metadata=metadata, store_path=path)
+        # Ours, whatever is configured: it takes no more memory than metadata say.
+        object.__setattr__(array, "codec_pipeline", _pipeline_for(metadata))
         values: Any = await array.getitem(slice(None))
         return bytes(memoryview(values).cast("B"))
     except _NotAModule:
@@ -133,6 +138,12 @@ async def _read_array(path: StorePath) -> bytes | None:
     except Exception as error:
         # Whatever a broken document or chunk leads to: this is not the place where the module is.
         raise _NotAModule(f"{type(error).__name__}: {error}") from error
+
+
+def _pipeline_for(metadata: Any) -> CodecPipeline:
+    if metadata.zarr_format == 3:
+        return CodecPipeline.from_codecs(metadata.codecs)
+    return CodecPipeline.from_codecs([V2Codec(filters=metadata.filters, compressor=metadata.compressor)])
 
 
 async def _read_json(path: StorePath, key: str) -> dict[str, Any] | None:
@@ -389,11 +400,10 @@ async def _write_group(path: StorePath, attributes: dict[str, Any], zarr_format:
 
 
 async def _store_module(path: StorePath, module: bytes, zarr_format: int) -> None:
-    """Store a module as an array of one chunk: the chunk first, then what says that it is there."""
+    """Store a module as an array of one chunk."""
     length, dimension = len(module), f"bytes_of_{path.path.rsplit('/', 1)[-1][:12]}"
     chunk = gzip.compress(module, compresslevel=6, mtime=0)
     if zarr_format == 3:
-        await _write(path, "c/0", chunk)
         await _write_json(
             path,
             "zarr.json",
@@ -411,8 +421,8 @@ async def _store_module(path: StorePath, module: bytes, zarr_format: int) -> Non
                 "dimension_names": [dimension],
             },
         )
+        await _write(path, "c/0", chunk)
         return
-    await _write(path, "0", chunk)
     await _write_json(path, ".zattrs", {"_ARRAY_DIMENSIONS": [dimension]})
     await _write_json(
         path,
@@ -429,6 +439,7 @@ async def _store_module(path: StorePath, module: bytes, zarr_format: int) -> Non
             "dimension_separator": ".",
         },
     )
+    await _write(path, "0", chunk)
 
 
 async def _write_json(path: StorePath, key: str, document: Mapping[str, Any]) -> None:
