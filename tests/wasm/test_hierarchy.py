@@ -75,8 +75,8 @@ def found(store: Store, path: str, digest: str) -> hierarchy.Found:
 @pytest.mark.parametrize(
     ("path", "groups"),
     [
-        ("a/b/c", ("a/b/wasm_codecs", "a/wasm_codecs", "wasm_codecs")),
-        ("a", ("wasm_codecs",)),
+        ("a/b/c", ("a/b/wasm_codecs", "a/wasm_codecs", "wasm_codecs", "a/b/c/wasm_codecs")),
+        ("a", ("wasm_codecs", "a/wasm_codecs")),
         ("", ("wasm_codecs",)),
     ],
 )
@@ -109,6 +109,42 @@ def test_a_module_is_an_array_beside_the_array(zarr_format: Any, name: str | Non
     module = zarr.open_array(store, path=prefix, mode="r")
     assert module[...].tobytes() in {guests.trim(), guests.xor()}  # type: ignore[union-attr]
     assert module.metadata.zarr_format == zarr_format
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_an_array_in_a_folder_opens_from_inside_and_from_above(zarr_format: Any, tmp_path: Path) -> None:
+    digest = guests.digest_of(guests.xor() if zarr_format == 3 else guests.trim())
+    zarr.create_group(tmp_path / "scene", zarr_format=zarr_format)
+    # Written from above, opened from inside: the group is outside of the store that zarr makes then.
+    create(LocalStore(tmp_path / "scene"), zarr_format, "compressor", name="a/b", embed="hierarchy")[...] = (
+        VALUES
+    )
+    inside = LocalStore(tmp_path / "scene" / "a" / "b")
+    assert asyncio.run(hierarchy.search(inside, hierarchy.directories(""), digest)).module is not None
+    np.testing.assert_array_equal(zarr.open_array(inside)[...], VALUES)
+    zarr.open_array(inside)[...] = VALUES
+    assert not (tmp_path / "scene" / "a" / "b" / "wasm_codecs").exists()
+    # Written from inside, opened from above.
+    other = LocalStore(tmp_path / "scene2" / "c")
+    create(other, zarr_format, "compressor", name=None, embed="hierarchy")[...] = VALUES
+    zarr.create_group(tmp_path / "scene2", zarr_format=zarr_format)
+    above = LocalStore(tmp_path / "scene2")
+    assert found(above, "c", digest).module is not None
+    np.testing.assert_array_equal(zarr.open_array(above, path="c")[...], VALUES)
+
+
+def test_what_is_around_a_store(tmp_path: Path) -> None:
+    groups = hierarchy.directories("x")
+    assert hierarchy.outer(MemoryStore(), groups) is None
+    assert hierarchy.outer(LocalStore(tmp_path), groups) is None
+    zarr.create_group(tmp_path / "g")
+    zarr.create_group(tmp_path / "g" / "h")
+    around = hierarchy.outer(LocalStore(tmp_path / "g" / "h" / "i"), groups)
+    assert around is not None
+    store, outer_groups = around
+    assert store.root == tmp_path / "g"
+    assert store.read_only
+    assert outer_groups == ("h/i/wasm_codecs", "h/wasm_codecs", "wasm_codecs", "h/i/x/wasm_codecs")
 
 
 def test_the_module_is_stored_before_the_first_chunk() -> None:
@@ -295,8 +331,9 @@ def test_hostile_modules_are_passed_over(name: str) -> None:
     put(store, f"{prefix}/{'.zarray' if is_v2 else 'zarr.json'}", json.dumps(HOSTILE[name]).encode())
     answer = found(store, "data", digest)
     assert answer.module is None
-    (place,) = answer.places
+    place, below = answer.places
     assert digest[7:15] in place
+    assert below.endswith("not there") != place.endswith("not there")
 
 
 def test_documents_that_are_none_or_huge() -> None:

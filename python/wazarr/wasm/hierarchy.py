@@ -16,13 +16,14 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from zarr import AsyncArray
 from zarr.codecs._v2 import V2Codec
 from zarr.core.array import parse_array_metadata
 from zarr.core.buffer import default_buffer_prototype
-from zarr.storage import StorePath
+from zarr.storage import LocalStore, StorePath
 
 from wazarr import config
 from wazarr.errors import InvalidInputError, StoreError
@@ -40,9 +41,11 @@ __all__ = [
     "Found",
     "directories",
     "find_named",
+    "outer",
     "read_manifest",
     "read_module",
     "scan",
+    "search",
     "store_modules",
 ]
 
@@ -51,6 +54,7 @@ GROUP: Final = "wasm_codecs"
 
 _V3_CODECS: Final = frozenset({"bytes", "transpose", "gzip", "zstd", "blosc", "crc32c", "sharding_indexed"})
 _V2_CODECS: Final = frozenset({"gzip", "zlib", "zstd", "blosc", "lz4", "bz2", "lzma"})
+_GROUP_DOCUMENTS: Final = ("zarr.json", ".zgroup")
 _MOST_CHUNKS: Final = 1024
 _LARGEST_DOCUMENT: Final = 4 << 20
 _MOST_FOLDERS: Final = 1000
@@ -58,7 +62,7 @@ _ATTEMPTS: Final = 5
 
 
 def directories(array_path: str) -> tuple[str, ...]:
-    """Return the groups in which an array's modules may be, nearest first.
+    """Return the groups in which an array's modules may be, in the order in which to look.
 
     Parameters
     ----------
@@ -68,11 +72,64 @@ def directories(array_path: str) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        The path of the group beside the array, of those beside the groups above it, and of the one at the
-        root, which is also the only one for an array at the root.
+        The path of the group beside the array, of those beside the groups above it, of the one at the root
+        of the store, and last of the one below the array itself. That is where the modules of an array at
+        the root of a store are, which has nothing beside it; and such a store may be seen from above.
     """
-    parts = array_path.split("/")[:-1] if array_path else []
-    return tuple("/".join([*parts[:depth], GROUP]) for depth in range(len(parts), -1, -1))
+    if not array_path:
+        return (GROUP,)
+    parts = array_path.split("/")[:-1]
+    above = ("/".join([*parts[:depth], GROUP]) for depth in range(len(parts), -1, -1))
+    return (*above, f"{array_path}/{GROUP}")
+
+
+def outer(store: object, groups: Sequence[str]) -> tuple[LocalStore, tuple[str, ...]] | None:
+    """Return where to look outside of a store: in the hierarchy on disk that it is a part of.
+
+    ``zarr.open_array("scene.zarr/B04")`` opens a store of one array, whose neighbours are outside of it.
+
+    Parameters
+    ----------
+    store : object
+        The array's store.
+    groups : sequence of str
+        As `directories` answers.
+
+    Returns
+    -------
+    tuple of (LocalStore, tuple of str) or None
+        The whole hierarchy, and groups in it; None where the store is all there is, or no folder.
+    """
+    if type(store) is not LocalStore or not groups:
+        return None
+    root = Path(store.root).absolute()
+    top = root
+    while top.parent != top and any((top.parent / name).is_file() for name in _GROUP_DOCUMENTS):
+        top = top.parent
+    if top == root:
+        return None
+    array = root.relative_to(top) / groups[-1].removesuffix(GROUP)
+    return LocalStore(top, read_only=True), directories(array.as_posix())
+
+
+async def search(store: Store, groups: Sequence[str], digest: str) -> Found:
+    """Look for a module in the groups of an array's store, and of the hierarchy on disk around that.
+
+    Parameters
+    ----------
+    store : Store
+        The array's store.
+    groups : sequence of str
+        As `directories` answers.
+    digest : str
+        The module's.
+    """
+    found = await read_module(store, groups, digest)
+    around = outer(store, groups) if found.module is None else None
+    if around is not None:
+        further = await read_module(*around, digest)
+        found = Found(further.module, [*found.places, *further.places])
+    return found
 
 
 @dataclass
@@ -271,7 +328,8 @@ async def find_named(store: Store, groups: Sequence[str], name: str) -> Descript
                 return Description.from_json({"codec": name, "sources": ["hierarchy"], **known})
             except InvalidInputError:
                 continue
-    return None
+    around = outer(store, groups)
+    return None if around is None else await find_named(*around, name)
 
 
 def _manifest_of(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -225,7 +225,7 @@ class Steps:
             if key in self._stored or key in new:
                 continue
             new.add(key)
-            if (await hierarchy.read_module(store, groups, description.module)).module is None:
+            if (await hierarchy.search(store, groups, description.module)).module is None:
                 module = modules.get_bytes(description.module)
                 if module is None:
                     raise modules.not_found(description, ["it was at hand, and is no more"])
