@@ -459,15 +459,16 @@ def test_concurrent_writers_lose_no_entry() -> None:
 # --- copies --------------------------------------------------------------------------------------------
 
 
-def test_xarray_copies_bring_the_module() -> None:
-    module = guests.padded(guests.trim(), seed=11)
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_xarray_copies_bring_the_module(zarr_format: Any) -> None:
+    module = guests.padded(guests.trim(), seed=11 * zarr_format)
     first, second = MemoryStore(), MemoryStore()
     dataset = xarray.Dataset({"t": (("y", "x"), VALUES), "u": (("y", "x"), VALUES + 1)})
-    codec = wazarr.WasmCodec(module, codec="trim")
+    codec = wazarr.WasmCodec(module, codec="trim", zarr_format=zarr_format)
     encoding = {"t": {"compressors": [codec], "chunks": (4, 6)}, "u": {"compressors": [codec]}}
-    dataset.to_zarr(first, encoding=encoding, zarr_format=3)
+    dataset.to_zarr(first, encoding=encoding, zarr_format=zarr_format)
     opened = xarray.open_zarr(first)
-    opened.to_zarr(second)
+    opened.to_zarr(second, zarr_format=zarr_format)
     for store in (first, second):
         assert found(store, "t", guests.digest_of(module)).module == module
         copied = xarray.open_zarr(store)
