@@ -34,6 +34,19 @@ DEFAULTS: dict[str, Any] = {
     "wazarr.variable_length_limit": 512 * 1024 * 1024,
     "wazarr.progress": False,
     "wazarr.allow_unsafe_pickle_decode": False,
+    "wazarr.wasm.memory_limit": 1024**3,
+    "wazarr.wasm.total_memory_limit": 4 * 1024**3,
+    "wazarr.wasm.timeout_s": 60.0,
+    "wazarr.wasm.module_limit": 64 * 1024**2,
+    "wazarr.wasm.compiled_modules_limit": 64,
+    "wazarr.wasm.cache_dir": None,
+    "wazarr.wasm.cache_limit": 1024**3,
+    "wazarr.wasm.inline_limit": 32 * 1024,
+    "wazarr.wasm.fetch_timeout_s": 60.0,
+    "wazarr.wasm.allow": (),
+    "wazarr.wasm.trusted": (),
+    "wazarr.wasm.prefer": "native",
+    "wazarr.wasm.native": {},
 }
 
 
@@ -242,3 +255,100 @@ def test_whether_anybody_said_how_many_requests(settings: dict[str, Any], expect
     with zarr_config.set(settings):
         assert config.wanted_concurrency() == expected
         assert config.store_concurrency() == (expected or 64)
+
+
+# --- Wasm ----------------------------------------------------------------------------------------------
+
+WASM_NUMBERS = {
+    "memory_limit": "memory_bytes",
+    "total_memory_limit": "total_memory_bytes",
+    "module_limit": "module_bytes",
+    "compiled_modules_limit": "compiled_modules",
+    "cache_limit": "cache_bytes",
+    "timeout_s": "timeout_s",
+}
+
+
+@pytest.mark.parametrize(("key", "name"), WASM_NUMBERS.items())
+def test_limits_of_modules(key: str, name: str) -> None:
+    default = DEFAULTS[f"wazarr.wasm.{key}"]
+    assert config.wasm_limits()[name] == default
+    for value, expected in ((7, 7), ("7", 7), (1, 1)):
+        with zarr_config.set({f"wazarr.wasm.{key}": value}):
+            assert config.wasm_limits()[name] == expected
+    senseless: list[Any] = [None, "much", [1], {}]
+    for nonsense in senseless:
+        with (
+            zarr_config.set({f"wazarr.wasm.{key}": nonsense}),
+            pytest.warns(UserWarning, match=f"ignoring wazarr.wasm.{key}="),
+        ):
+            assert config.wasm_limits()[name] == default
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "inf", "nan", None, "soon"])
+@pytest.mark.parametrize("key", ["timeout_s", "fetch_timeout_s"])
+def test_seconds_that_are_none(key: str, seconds: Any) -> None:
+    with (
+        zarr_config.set({f"wazarr.wasm.{key}": seconds}),
+        pytest.warns(UserWarning, match=f"ignoring wazarr.wasm.{key}="),
+    ):
+        value = config.wasm_limits()["timeout_s"] if key == "timeout_s" else config.wasm_fetch_timeout()
+    assert value == 60
+
+
+def test_the_inline_limit_may_be_nothing() -> None:
+    for value, expected in ((0, 0), (-1, 0), (10, 10)):
+        with zarr_config.set({"wazarr.wasm.inline_limit": value}):
+            assert config.wasm_inline_limit() == expected
+    with (
+        zarr_config.set({"wazarr.wasm.inline_limit": "small"}),
+        pytest.warns(UserWarning, match="inline_limit"),
+    ):
+        assert config.wasm_inline_limit() == 32 << 10
+
+
+def test_the_folder_for_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/somebody")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert config.wasm_cache_dir() == "/home/somebody/.cache/wazarr/wasm"
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert config.wasm_cache_dir() == "/cache/wazarr/wasm"
+    # As the specification of that variable says: what is not absolute does not count.
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    assert config.wasm_cache_dir() == "/home/somebody/.cache/wazarr/wasm"
+    for value, expected in (("/x/y", "/x/y"), ("~/z", "/home/somebody/z"), ("", None), (False, None)):
+        with zarr_config.set({"wazarr.wasm.cache_dir": value}):
+            assert config.wasm_cache_dir() == expected
+    with zarr_config.set({"wazarr.wasm.cache_dir": 7}), pytest.warns(UserWarning, match="cache_dir"):
+        assert config.wasm_cache_dir() is None
+
+
+@pytest.mark.parametrize("key", ["allow", "trusted"])
+def test_lists_of_texts(key: str) -> None:
+    read: Any = getattr(config, f"wasm_{key}")
+    digest = "sha256:" + "0" * 64
+    assert not read()
+    for value in ([digest], (digest,), {digest}, digest):
+        with zarr_config.set({f"wazarr.wasm.{key}": value}):
+            assert list(read()) == [digest]
+    with zarr_config.set({f"wazarr.wasm.{key}": None}):
+        assert not read()
+    for nonsense in (7, [7], {"a": 1}, True):
+        with zarr_config.set({f"wazarr.wasm.{key}": nonsense}), pytest.warns(UserWarning, match=key):
+            assert not read()
+
+
+def test_preference_and_stand_ins() -> None:
+    assert config.wasm_prefers_native()
+    with zarr_config.set({"wazarr.wasm.prefer": "wasm"}):
+        assert not config.wasm_prefers_native()
+    neither: list[Any] = ["neither", None, 7, ["wasm"]]
+    for nonsense in neither:
+        with zarr_config.set({"wazarr.wasm.prefer": nonsense}), pytest.warns(UserWarning, match="prefer"):
+            assert config.wasm_prefers_native()
+    assert config.wasm_native() == {}
+    with zarr_config.set({"wazarr.wasm.native": {"sha256:x": {"name": "zlib"}}}):
+        assert config.wasm_native() == {"sha256:x": {"name": "zlib"}}
+    for table in (7, ["zlib"], "zlib"):
+        with zarr_config.set({"wazarr.wasm.native": table}), pytest.warns(UserWarning, match="native"):
+            assert config.wasm_native() == {}

@@ -27,6 +27,7 @@ TREE = {
     "ChecksumError": ("CodecError", (ValueError, RuntimeError)),
     "WasmTrapError": ("CodecError", (ValueError, RuntimeError)),
     "WasmLimitError": ("CodecError", (ValueError, RuntimeError)),
+    "WasmModuleNotFoundError": ("CodecError", (ValueError, RuntimeError)),
     "PythonCodecError": ("CodecError", (ValueError, RuntimeError)),
     "StoreError": ("WazarrError", (OSError,)),
     "InternalError": ("WazarrError", (RuntimeError,)),
@@ -67,7 +68,9 @@ def test_the_native_side_calls_exactly_the_makers_there_are() -> None:
     assert called == {name for name in vars(errors) if name.startswith("make_")}
 
 
-def codec_error(kind: str = "codec", cause: BaseException | None = None) -> errors.CodecError:
+def codec_error(
+    kind: str = "codec", cause: BaseException | None = None, module: str | None = None
+) -> errors.CodecError:
     """Make an error as the native side does."""
     return errors.make_codec_error(
         message="chunk 'a/c/0': it broke",
@@ -76,7 +79,11 @@ def codec_error(kind: str = "codec", cause: BaseException | None = None) -> erro
         direction="decode",
         chunk_key="a/c/0",
         cause=cause,
+        module=module,
     )
+
+
+NOT_FOUND = errors.WasmModuleNotFoundError("it is nowhere", module="sha256:00", places=("here", "there"))
 
 
 class Picky(Exception):
@@ -117,7 +124,18 @@ MADE: dict[str, tuple[BaseException, tuple[type[BaseException], ...]]] = {
     "plain classes": (errors.ChunkIndexError("outside"), (errors.ChunkIndexError,)),
     "wasm trap": (errors.WasmTrapError("it broke", codec="x", direction="encode"), (errors.WasmTrapError,)),
     "wasm limit": (errors.WasmLimitError("it broke", chunk_key="c/0"), (errors.WasmLimitError,)),
+    "wasm trap in a chunk": (codec_error("wasm-trap", module="sha256:00"), (errors.WasmTrapError,)),
+    "wasm limit in a chunk": (codec_error("wasm-limit", module="sha256:00"), (errors.WasmLimitError,)),
+    "module": (
+        errors.make_module_error(message="it is none", kind="wasm-limit", module="sha256:00"),
+        (errors.WasmLimitError,),
+    ),
+    "module not found": (NOT_FOUND, (errors.WasmModuleNotFoundError,)),
+    "module of a chunk not found": (codec_error("python", NOT_FOUND), (errors.WasmModuleNotFoundError,)),
 }
+
+
+ATTRIBUTES = ("codec", "direction", "chunk_key", "module", "places")
 
 
 @pytest.mark.parametrize("name", MADE)
@@ -130,7 +148,7 @@ def test_errors_are_what_they_should_be_and_survive_pickle(name: str, copied: An
         assert type(version).__name__ == type(error).__name__ == classes[0].__name__
         assert (str(version), version.args) == (str(error), error.args)
         assert type(version) is type(error)
-        for attribute in ("codec", "direction", "chunk_key", "reason", "errno", "filename"):
+        for attribute in (*ATTRIBUTES, "reason", "errno", "filename"):
             assert getattr(version, attribute, None) == getattr(error, attribute, None), attribute
         assert repr(version.__cause__) == repr(error.__cause__)
 
@@ -140,6 +158,12 @@ def test_attributes_say_where() -> None:
     assert isinstance(error, errors.CodecError)
     assert (error.codec, error.direction, error.chunk_key) == ("zstd", "decode", "a/c/0")
     assert isinstance(error.__cause__, TypeError)
+    for name in ("wasm trap in a chunk", "wasm limit in a chunk", "module of a chunk not found"):
+        of_chunk, _ = MADE[name]
+        assert isinstance(of_chunk, errors.CodecError)
+        assert getattr(of_chunk, "module") == "sha256:00"  # noqa: B009 - of three classes
+        assert of_chunk.chunk_key == "a/c/0"
+    assert getattr(of_chunk, "places") == ("here", "there")  # noqa: B009 - the last one's
     store_error, _ = MADE["store, EACCES"]
     assert isinstance(store_error, errors.StoreError)
     assert (store_error.errno, store_error.filename) == (errno.EACCES, "/a/c/0")

@@ -259,6 +259,13 @@ def _texts(key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+def wasm_as_written() -> str:
+    """Return all that is set under `wazarr.wasm`, to be compared; nothing where nothing is."""
+    ours = zarr_config.config.get("wazarr")
+    written = ours.get("wasm") if isinstance(ours, dict) else None
+    return repr(written) if written else ""
+
+
 def wasm_limits() -> dict[str, int | float]:
     """Return the limits of guests and of what is kept of modules, by the names that the engine knows."""
     return {

@@ -145,8 +145,10 @@ class WasmModuleNotFoundError(CodecError):
     module: str | None = None
     places: tuple[str, ...] = ()
 
-    def __init__(self, message: str = "", *, module: str | None = None, places: tuple[str, ...] = ()) -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str = "", *, module: str | None = None, places: tuple[str, ...] = (), **where: Any
+    ) -> None:
+        super().__init__(message, **where)
         self.module = module
         self.places = places
 

@@ -1,8 +1,8 @@
 //! Chunks as files below a folder: zarr's `LocalStore`.
 //!
 //! A value is replaced as a whole ([`replace`]). The chunks of a batch lie in one folder, which is looked up once
-//! ([`folder`]); those that are not cached are asked for before their turn ([`ahead`]). On request files stay open from one read to the next ([`handles`]), and reads and writes pass by
-//! the page cache ([`direct`]).
+//! ([`folder`]); those that are not cached are asked for before their turn ([`ahead`]). On request files stay open
+//! from one read to the next ([`handles`]), and reads and writes pass by the page cache ([`direct`]).
 
 mod ahead;
 mod direct;

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import icechunk
 import jsonschema
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.storage import LocalStore, MemoryStore, ZipStore
 
 import wazarr
+from tests.pipelines import ORACLE_PATH, pipeline
 from tests.wasm import guests
 from tests.wasm.places import VALUES, create
 from wazarr.errors import StoreError, WasmModuleNotFoundError
@@ -73,8 +75,8 @@ def found(store: Store, path: str, digest: str) -> hierarchy.Found:
 @pytest.mark.parametrize(
     ("path", "groups"),
     [
-        ("a/b/c", ("a/b/wasm_codecs", "a/wasm_codecs", "wasm_codecs")),
-        ("a", ("wasm_codecs",)),
+        ("a/b/c", ("a/b/wasm_codecs", "a/wasm_codecs", "wasm_codecs", "a/b/c/wasm_codecs")),
+        ("a", ("wasm_codecs", "a/wasm_codecs")),
         ("", ("wasm_codecs",)),
     ],
 )
@@ -109,6 +111,42 @@ def test_a_module_is_an_array_beside_the_array(zarr_format: Any, name: str | Non
     assert module.metadata.zarr_format == zarr_format
 
 
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_an_array_in_a_folder_opens_from_inside_and_from_above(zarr_format: Any, tmp_path: Path) -> None:
+    digest = guests.digest_of(guests.xor() if zarr_format == 3 else guests.trim())
+    zarr.create_group(tmp_path / "scene", zarr_format=zarr_format)
+    # Written from above, opened from inside: the group is outside of the store that zarr makes then.
+    create(LocalStore(tmp_path / "scene"), zarr_format, "compressor", name="a/b", embed="hierarchy")[...] = (
+        VALUES
+    )
+    inside = LocalStore(tmp_path / "scene" / "a" / "b")
+    assert asyncio.run(hierarchy.search(inside, hierarchy.directories(""), digest)).module is not None
+    np.testing.assert_array_equal(zarr.open_array(inside)[...], VALUES)
+    zarr.open_array(inside)[...] = VALUES
+    assert not (tmp_path / "scene" / "a" / "b" / "wasm_codecs").exists()
+    # Written from inside, opened from above.
+    other = LocalStore(tmp_path / "scene2" / "c")
+    create(other, zarr_format, "compressor", name=None, embed="hierarchy")[...] = VALUES
+    zarr.create_group(tmp_path / "scene2", zarr_format=zarr_format)
+    above = LocalStore(tmp_path / "scene2")
+    assert found(above, "c", digest).module is not None
+    np.testing.assert_array_equal(zarr.open_array(above, path="c")[...], VALUES)
+
+
+def test_what_is_around_a_store(tmp_path: Path) -> None:
+    groups = hierarchy.directories("x")
+    assert hierarchy.outer(MemoryStore(), groups) is None
+    assert hierarchy.outer(LocalStore(tmp_path), groups) is None
+    zarr.create_group(tmp_path / "g")
+    zarr.create_group(tmp_path / "g" / "h")
+    around = hierarchy.outer(LocalStore(tmp_path / "g" / "h" / "i"), groups)
+    assert around is not None
+    store, outer_groups = around
+    assert store.root == tmp_path / "g"
+    assert store.read_only
+    assert outer_groups == ("h/i/wasm_codecs", "h/wasm_codecs", "wasm_codecs", "h/i/x/wasm_codecs")
+
+
 def test_the_module_is_stored_before_the_first_chunk() -> None:
     store = Recording()
     array = create(store, 3, "two compressors", embed="hierarchy")
@@ -124,7 +162,8 @@ def test_the_module_is_stored_before_the_first_chunk() -> None:
     assert kinds.index("chunk") > last_of_modules
     for digest in (guests.digest_of(guests.trim()), guests.digest_of(guests.xor())):
         prefix = f"wasm_codecs/{digest[7:]}"
-        assert store.order.index(f"{prefix}/c/0") < store.order.index(f"{prefix}/zarr.json")
+        # Icechunk takes chunks only of arrays that it knows.
+        assert store.order.index(f"{prefix}/zarr.json") < store.order.index(f"{prefix}/c/0")
 
 
 def test_a_module_above_is_not_stored_again() -> None:
@@ -170,6 +209,27 @@ def test_a_damaged_module_is_stored_again() -> None:
     assert "something else" in found(store, "data", digest).places[0]
     zarr.open_array(store, path="data")[...] = VALUES
     assert found(store, "data", digest).module == guests.xor()
+
+
+def test_a_module_that_was_not_stored_to_the_end() -> None:
+    store, digest = MemoryStore(), guests.digest_of(guests.xor())
+    create(store, 3, "compressor", embed="hierarchy")[...] = VALUES
+    del store._store_dict[f"wasm_codecs/{digest[7:]}/c/0"]
+    assert found(store, "data", digest).module is None
+    zarr.open_array(store, path="data")[...] = VALUES
+    assert found(store, "data", digest).module == guests.xor()
+
+
+@pytest.mark.parametrize("name", ["data", "a/b/data", None])
+def test_icechunk(name: str | None, tmp_path: Path) -> None:
+    repository = icechunk.Repository.create(icechunk.local_filesystem_storage(str(tmp_path)))
+    session = repository.writable_session("main")
+    create(session.store, 3, "two compressors", name=name, embed="hierarchy")[...] = VALUES
+    session.commit("values")
+    store = repository.readonly_session("main").store
+    np.testing.assert_array_equal(zarr.open_array(store, path=name or "", mode="r")[...], VALUES)
+    for module in (guests.trim(), guests.xor()):
+        assert found(store, name or "", guests.digest_of(module)).module == module
 
 
 # --- what is not taken for a module --------------------------------------------------------------------
@@ -271,8 +331,9 @@ def test_hostile_modules_are_passed_over(name: str) -> None:
     put(store, f"{prefix}/{'.zarray' if is_v2 else 'zarr.json'}", json.dumps(HOSTILE[name]).encode())
     answer = found(store, "data", digest)
     assert answer.module is None
-    (place,) = answer.places
+    place, below = answer.places
     assert digest[7:15] in place
+    assert below.endswith("not there") != place.endswith("not there")
 
 
 def test_documents_that_are_none_or_huge() -> None:
@@ -294,6 +355,17 @@ def test_a_chunk_that_decodes_to_too_much() -> None:
     )
     put(store, f"{prefix}/c/0", gzip.compress(bytes(50 << 20)))
     assert found(store, "data", digest).module is None
+
+
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_modules_are_read_by_our_pipeline_whatever_is_configured(zarr_format: Any) -> None:
+    store, digest = MemoryStore(), guests.digest_of(guests.trim())
+    place = "compressor" if zarr_format == 2 else "compressor of any length"
+    create(store, zarr_format, place, embed="hierarchy")[...] = VALUES
+    with pipeline(ORACLE_PATH):
+        wazarr.reset_counters()
+        assert found(store, "data", digest).module == guests.trim()
+        assert wazarr.counters()["read"]["chunks"] == 1
 
 
 def test_something_with_another_digest() -> None:
@@ -387,15 +459,16 @@ def test_concurrent_writers_lose_no_entry() -> None:
 # --- copies --------------------------------------------------------------------------------------------
 
 
-def test_xarray_copies_bring_the_module() -> None:
-    module = guests.padded(guests.trim(), seed=11)
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_xarray_copies_bring_the_module(zarr_format: Any) -> None:
+    module = guests.padded(guests.trim(), seed=11 * zarr_format)
     first, second = MemoryStore(), MemoryStore()
     dataset = xarray.Dataset({"t": (("y", "x"), VALUES), "u": (("y", "x"), VALUES + 1)})
-    codec = wazarr.WasmCodec(module, codec="trim")
+    codec = wazarr.WasmCodec(module, codec="trim", zarr_format=zarr_format)
     encoding = {"t": {"compressors": [codec], "chunks": (4, 6)}, "u": {"compressors": [codec]}}
-    dataset.to_zarr(first, encoding=encoding, zarr_format=3)
+    dataset.to_zarr(first, encoding=encoding, zarr_format=zarr_format)
     opened = xarray.open_zarr(first)
-    opened.to_zarr(second)
+    opened.to_zarr(second, zarr_format=zarr_format)
     for store in (first, second):
         assert found(store, "t", guests.digest_of(module)).module == module
         copied = xarray.open_zarr(store)

@@ -118,6 +118,7 @@ def test_copies_open_where_nobody_knows_the_module(tmp_path: Path) -> None:
     arrays += [
         (local(tmp_path / "root", 3, "hierarchy", None), "", OURS),
         (local(tmp_path / "deep", 3, "hierarchy", "a/b/data"), "a/b/data", OURS),
+        (local(tmp_path / "inside", 3, "hierarchy", "a/b/data") / "a" / "b" / "data", "", OURS),
     ]
     for answer in ask_a_stranger(tmp_path / "empty-cache", *arrays):
         assert answer["sum"] == VALUES.sum()

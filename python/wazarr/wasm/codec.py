@@ -218,7 +218,7 @@ class WasmCodec(_SomeCodec):  # type: ignore[misc]
     def _codec(self, decoded: Layout, encoded: Layout, fill_value: Any) -> _native.Codec:
         """Return the module bound to a chunk; it is looked for where no store is needed."""
         description = self.wasm_description
-        key = decoded, encoded, json.dumps(fill_value), engine.settings(description.module)
+        key = decoded, encoded, json.dumps(fill_value), engine.settings()
         found = self._bound.get(key)
         if found is None:
             modules.load(description)

@@ -190,15 +190,12 @@ def is_trusted(digest: str) -> bool:
     return digest in _trusted or digest in config.wasm_trusted()
 
 
-def settings(digest: str) -> tuple[Any, ...]:
-    """Return everything in the configuration that a bound codec depends on, to be compared."""
-    return (
-        *config.wasm_limits().values(),
-        config.wasm_cache_dir(),
-        is_trusted(digest),
-        config.wasm_prefers_native(),
-        repr(config.wasm_native().get(digest)),
-    )
+def settings() -> tuple[str, int]:
+    """Return everything in the configuration that a bound codec depends on, to be compared.
+
+    As it is written, not as it is read: this is asked for at every read and write.
+    """
+    return config.wasm_as_written(), len(_trusted)
 
 
 def reason(description: Description, native: NativeCodec | None = None) -> str:

@@ -2,9 +2,10 @@
 
 A module is a 1-D `uint8` array named by the 64 digits of its digest, so whatever copies Zarr copies the
 decoder. It is written before the first chunk that needs it: the group with its manifest, then the module's
-only chunk, then the module's metadata, whose presence therefore says that all of it is there. Documents are
-written key by key, since zarr's own functions refuse a node below an array, which is where the group of an
-array at the root of a store has to be.
+metadata, then its only chunk (some stores take chunks only of arrays that they know). One without its chunk,
+or with another, does not have the digest: to readers it is not there, and the next writer stores it again.
+Documents are written key by key, since zarr's own functions refuse a node below an array, which is where
+the group of an array at the root of a store has to be.
 
 What is read was written by somebody else: a module's metadata are accepted only in a narrow form, with
 codecs from a short list (none of them a module itself), and bounded in size.
@@ -15,15 +16,18 @@ from __future__ import annotations
 import gzip
 import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from zarr import AsyncArray
+from zarr.codecs._v2 import V2Codec
 from zarr.core.array import parse_array_metadata
 from zarr.core.buffer import default_buffer_prototype
-from zarr.storage import StorePath
+from zarr.storage import LocalStore, StorePath
 
 from wazarr import config
 from wazarr.errors import InvalidInputError, StoreError
+from wazarr.pipeline import CodecPipeline
 from wazarr.wasm.description import Description, digest_of
 
 if TYPE_CHECKING:
@@ -37,9 +41,11 @@ __all__ = [
     "Found",
     "directories",
     "find_named",
+    "outer",
     "read_manifest",
     "read_module",
     "scan",
+    "search",
     "store_modules",
 ]
 
@@ -48,6 +54,7 @@ GROUP: Final = "wasm_codecs"
 
 _V3_CODECS: Final = frozenset({"bytes", "transpose", "gzip", "zstd", "blosc", "crc32c", "sharding_indexed"})
 _V2_CODECS: Final = frozenset({"gzip", "zlib", "zstd", "blosc", "lz4", "bz2", "lzma"})
+_GROUP_DOCUMENTS: Final = ("zarr.json", ".zgroup")
 _MOST_CHUNKS: Final = 1024
 _LARGEST_DOCUMENT: Final = 4 << 20
 _MOST_FOLDERS: Final = 1000
@@ -55,7 +62,7 @@ _ATTEMPTS: Final = 5
 
 
 def directories(array_path: str) -> tuple[str, ...]:
-    """Return the groups in which an array's modules may be, nearest first.
+    """Return the groups in which an array's modules may be, in the order in which to look.
 
     Parameters
     ----------
@@ -65,11 +72,64 @@ def directories(array_path: str) -> tuple[str, ...]:
     Returns
     -------
     tuple of str
-        The path of the group beside the array, of those beside the groups above it, and of the one at the
-        root, which is also the only one for an array at the root.
+        The path of the group beside the array, of those beside the groups above it, of the one at the root
+        of the store, and last of the one below the array itself. That is where the modules of an array at
+        the root of a store are, which has nothing beside it; and such a store may be seen from above.
     """
-    parts = array_path.split("/")[:-1] if array_path else []
-    return tuple("/".join([*parts[:depth], GROUP]) for depth in range(len(parts), -1, -1))
+    if not array_path:
+        return (GROUP,)
+    parts = array_path.split("/")[:-1]
+    above = ("/".join([*parts[:depth], GROUP]) for depth in range(len(parts), -1, -1))
+    return (*above, f"{array_path}/{GROUP}")
+
+
+def outer(store: object, groups: Sequence[str]) -> tuple[LocalStore, tuple[str, ...]] | None:
+    """Return where to look outside of a store: in the hierarchy on disk that it is a part of.
+
+    ``zarr.open_array("scene.zarr/B04")`` opens a store of one array, whose neighbours are outside of it.
+
+    Parameters
+    ----------
+    store : object
+        The array's store.
+    groups : sequence of str
+        As `directories` answers.
+
+    Returns
+    -------
+    tuple of (LocalStore, tuple of str) or None
+        The whole hierarchy, and groups in it; None where the store is all there is, or no folder.
+    """
+    if type(store) is not LocalStore or not groups:
+        return None
+    root = Path(store.root).absolute()
+    top = root
+    while top.parent != top and any((top.parent / name).is_file() for name in _GROUP_DOCUMENTS):
+        top = top.parent
+    if top == root:
+        return None
+    array = root.relative_to(top) / groups[-1].removesuffix(GROUP)
+    return LocalStore(top, read_only=True), directories(array.as_posix())
+
+
+async def search(store: Store, groups: Sequence[str], digest: str) -> Found:
+    """Look for a module in the groups of an array's store, and of the hierarchy on disk around that.
+
+    Parameters
+    ----------
+    store : Store
+        The array's store.
+    groups : sequence of str
+        As `directories` answers.
+    digest : str
+        The module's.
+    """
+    found = await read_module(store, groups, digest)
+    around = outer(store, groups) if found.module is None else None
+    if around is not None:
+        further = await read_module(*around, digest)
+        found = Found(further.module, [*found.places, *further.places])
+    return found
 
 
 @dataclass
@@ -126,6 +186,8 @@ async def _read_array(path: StorePath) -> bytes | None:
         _check(document)
         metadata = parse_array_metadata({**document, "attributes": {}})
         array: AsyncArray[Any] = AsyncArray(metadata=metadata, store_path=path)
+        # Ours, whatever is configured: it takes no more memory than metadata say.
+        object.__setattr__(array, "codec_pipeline", _pipeline_for(metadata))
         values: Any = await array.getitem(slice(None))
         return bytes(memoryview(values).cast("B"))
     except _NotAModule:
@@ -133,6 +195,12 @@ async def _read_array(path: StorePath) -> bytes | None:
     except Exception as error:
         # Whatever a broken document or chunk leads to: this is not the place where the module is.
         raise _NotAModule(f"{type(error).__name__}: {error}") from error
+
+
+def _pipeline_for(metadata: Any) -> CodecPipeline:
+    if metadata.zarr_format == 3:
+        return CodecPipeline.from_codecs(metadata.codecs)
+    return CodecPipeline.from_codecs([V2Codec(filters=metadata.filters, compressor=metadata.compressor)])
 
 
 async def _read_json(path: StorePath, key: str) -> dict[str, Any] | None:
@@ -260,7 +328,8 @@ async def find_named(store: Store, groups: Sequence[str], name: str) -> Descript
                 return Description.from_json({"codec": name, "sources": ["hierarchy"], **known})
             except InvalidInputError:
                 continue
-    return None
+    around = outer(store, groups)
+    return None if around is None else await find_named(*around, name)
 
 
 def _manifest_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
@@ -389,11 +458,10 @@ async def _write_group(path: StorePath, attributes: dict[str, Any], zarr_format:
 
 
 async def _store_module(path: StorePath, module: bytes, zarr_format: int) -> None:
-    """Store a module as an array of one chunk: the chunk first, then what says that it is there."""
+    """Store a module as an array of one chunk."""
     length, dimension = len(module), f"bytes_of_{path.path.rsplit('/', 1)[-1][:12]}"
     chunk = gzip.compress(module, compresslevel=6, mtime=0)
     if zarr_format == 3:
-        await _write(path, "c/0", chunk)
         await _write_json(
             path,
             "zarr.json",
@@ -411,8 +479,8 @@ async def _store_module(path: StorePath, module: bytes, zarr_format: int) -> Non
                 "dimension_names": [dimension],
             },
         )
+        await _write(path, "c/0", chunk)
         return
-    await _write(path, "0", chunk)
     await _write_json(path, ".zattrs", {"_ARRAY_DIMENSIONS": [dimension]})
     await _write_json(
         path,
@@ -429,6 +497,7 @@ async def _store_module(path: StorePath, module: bytes, zarr_format: int) -> Non
             "dimension_separator": ".",
         },
     )
+    await _write(path, "0", chunk)
 
 
 async def _write_json(path: StorePath, key: str, document: Mapping[str, Any]) -> None:

@@ -186,7 +186,7 @@ async def _from_hierarchy(
     if store is None:
         places.append("hierarchy: there is no store to look into")
         return None
-    found = await hierarchy.read_module(store, directories, description.module)
+    found = await hierarchy.search(store, directories, description.module)
     places.extend(found.places)
     return found.module
 

@@ -142,7 +142,7 @@ def bind(description: Description, decoded: Layout, encoded: Layout) -> _native.
     decoded, encoded : Layout
         What it encodes, and what that becomes.
     """
-    return _bound(description, decoded, encoded, engine.settings(description.module))
+    return _bound(description, decoded, encoded, engine.settings())
 
 
 @lru_cache(maxsize=256)

@@ -123,6 +123,7 @@ class Steps:
     """By digest: where a module was looked for in vain."""
     _at_hand: set[str] = field(default_factory=set)
     _stored: set[tuple[int, str, str]] = field(default_factory=set)
+    _is_ready: bool = False
 
     @classmethod
     def of(cls, codecs: Iterable[Any], trailing: int | None = None) -> Steps | None:
@@ -140,9 +141,8 @@ class Steps:
         return codec if hasattr(codec, "wasm_description") else self.adopted.get(id(codec))
 
     def settings(self) -> tuple[Any, ...]:
-        """Return everything in the configuration that bound codecs depend on, to be compared."""
-        known = [description for codec in self.codecs if (description := self.description_of(codec))]
-        return tuple((description.module, *engine.settings(description.module)) for description in known)
+        """Return everything that bound codecs depend on beside the chunk, to be compared."""
+        return (*engine.settings(), len(self.located))
 
     def stored(self) -> AbstractContextManager[None]:
         """Return a block in which zarr-python's own pipelines may encode: the modules are in the store."""
@@ -174,6 +174,8 @@ class Steps:
             A module is nowhere, and chunks are to be encoded with it. A read goes on: chunks may be
             missing as well.
         """
+        if not is_write and self._is_ready:
+            return
         getter, spec = batch[0][0], batch[0][1]
         store: Store | None = getattr(getter, "store", None)
         path = None if store is None else array_path(getter.path, len(spec.shape), self.trailing)
@@ -195,6 +197,10 @@ class Steps:
             else:
                 self.missing.pop(description.module, None)
                 self._at_hand.add(description.module)
+        self._is_ready = all(
+            (description := self.description_of(codec)) is not None and description.module in self._at_hand
+            for codec in self.codecs
+        )
         if is_write and store is not None and groups:
             await self._store(store, groups)
 
@@ -210,24 +216,23 @@ class Steps:
     async def _store(self, store: Store, groups: tuple[str, ...]) -> None:
         """Store the modules that travel with the array, unless a group beside or above it has them."""
         entries = {}
+        new = set()
         for codec in self.codecs:
             description = self.description_of(codec)
             if description is None or not description.is_in_hierarchy:
                 continue
             key = id(store), groups[0], description.module
-            if key in self._stored or description.module in entries:
+            if key in self._stored or key in new:
                 continue
-            if (await hierarchy.read_module(store, groups, description.module)).module is None:
+            new.add(key)
+            if (await hierarchy.search(store, groups, description.module)).module is None:
                 module = modules.get_bytes(description.module)
                 if module is None:
                     raise modules.not_found(description, ["it was at hand, and is no more"])
                 entries[description.module] = hierarchy.Entry(description.codec, description, module)
-            self._stored.add(key)
-        try:
-            await hierarchy.store_modules(store, groups[0], list(entries.values()), self.zarr_format)
-        except BaseException:
-            self._stored.clear()
-            raise
+        await hierarchy.store_modules(store, groups[0], list(entries.values()), self.zarr_format)
+        # Only now: another thread that writes a chunk meanwhile must not take them for stored.
+        self._stored |= new
 
     @contextmanager
     def logged(self) -> Iterator[None]:
@@ -246,6 +251,7 @@ class Steps:
         if error is None and not modules.has(description.module):
             # Never looked for, or dropped by the caches since: the next request looks again.
             self._at_hand.discard(description.module)
+            self._is_ready = False
             error = modules.not_found(description, ["this process", "the cache on disk"])
         return error
 
