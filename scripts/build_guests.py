@@ -110,6 +110,8 @@ class Plan:
         """Return a digest of everything that decides about the result."""
         folder = self.source.parent
         files = [self.source, *folder.glob("*.h"), *build.include_folder().glob("*.h"), Path(build.__file__)]
+        named = [Path(flag) for flag in self.flags if not flag.startswith("-")]
+        files += [path for path in named if path.is_file()]
         digest = hashlib.sha256()
         for path in files:
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
