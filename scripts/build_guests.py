@@ -110,6 +110,8 @@ class Plan:
         """Return a digest of everything that decides about the result."""
         folder = self.source.parent
         files = [self.source, *folder.glob("*.h"), *build.include_folder().glob("*.h"), Path(build.__file__)]
+        named = [Path(flag) for flag in self.flags if not flag.startswith("-")]
+        files += [path for path in named if path.is_file()]
         digest = hashlib.sha256()
         for path in files:
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
@@ -132,9 +134,8 @@ def plan(name: str, source: Path, *, is_native: bool, flags: tuple[str, ...] = (
     further = tuple(path for pattern in library.sources for path in sorted(folder.glob(pattern)))
     # As a system's: what a compiler thinks of a library's own style is not for us to see.
     include = tuple(word for each in library.include for word in ("-isystem", str(folder / each)))
-    return Plan(
-        source, further, include + library.flags + (() if is_native else library.wasm_flags), is_native
-    )
+    of_target = () if is_native else library.wasm_flags
+    return Plan(source, further, include + library.flags + of_target + flags, is_native)
 
 
 def build_guest(

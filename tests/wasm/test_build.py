@@ -106,9 +106,17 @@ def test_guests_are_built_once(source: Path, tmp_path: Path, monkeypatch: pytest
     build_guests.build_guest("minimal")
     assert len(compiled) == 2
 
+    (tmp_path / "elsewhere").mkdir()
+    prelude = tmp_path / "elsewhere" / "prelude.h"
+    for text in ("/* first */\n", "/* second */\n"):
+        prelude.write_text(text)
+        made = build_guests.build_guest("minimal", variant="other", flags=("-include", str(prelude)))
+        assert made.name == "minimal.other.wasm"
+    assert len(compiled) == 4
+
     source.write_text(MINIMAL + "/* changed */\n")
     assert build_guests.build_guest("minimal").read_bytes() == source.read_bytes()
-    assert len(compiled) == 3
+    assert len(compiled) == 5
 
 
 def test_the_cache_does_not_grow_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
