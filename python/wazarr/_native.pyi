@@ -119,6 +119,36 @@ class Codec:
             As a read does, without a chunk key.
         """
 
+    def encode_array(self, decoded: bytes) -> tuple[bytes, tuple[str, list[int]]]:
+        """Encode an array outside of a chain, whatever it becomes.
+
+        Parameters
+        ----------
+        decoded : bytes
+            An array as the codec was bound to it.
+
+        Returns
+        -------
+        tuple of (bytes, (str, list of int))
+            The encoded array, with its data type and shape; a row of ``"|u1"`` where the guest does not tell.
+
+        Raises
+        ------
+        ValueError
+            It is no WebAssembly codec.
+        """
+
+    def decode_array(self, encoded: bytes, limit_bytes: int) -> tuple[bytes, tuple[str, list[int]]]:
+        """Decode to an array outside of a chain: the mirror of `encode_array`.
+
+        Parameters
+        ----------
+        encoded : bytes
+            An array as the codec was bound to it.
+        limit_bytes : int
+            More than so many bytes are an error.
+        """
+
     def encoded_bound(self, decoded_len: int) -> int | None:
         """Return the longest encoding of so many bytes: as a guest tells, or where all have one length."""
 

