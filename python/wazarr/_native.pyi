@@ -119,6 +119,23 @@ class Codec:
             As a read does, without a chunk key.
         """
 
+    def encode_array(self, decoded: bytes) -> tuple[bytes, tuple[str, list[int]]]:
+        """Encode outside of a chain with a guest, which also tells what array it made.
+
+        Returns
+        -------
+        tuple of (bytes, (str, list of int))
+            The elements, and their data type as numpy's `dtype.str` with the shape.
+
+        Raises
+        ------
+        CodecError
+            As `encode`; also for other engines.
+        """
+
+    def decode_array(self, encoded: bytes, limit_bytes: int) -> tuple[bytes, tuple[str, list[int]]]:
+        """Decode outside of a chain with a guest, to an array of at most so many bytes; as `encode_array`."""
+
     def encoded_bound(self, decoded_len: int) -> int | None:
         """Return the longest encoding of so many bytes: as a guest tells, or where all have one length."""
 
