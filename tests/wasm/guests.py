@@ -121,6 +121,23 @@ _LOOP = """
 """
 
 
+# Says something on standard error, and then what its output is.
+_TALK = """
+  (data (i32.const 16) "\\20\\00\\00\\00\\05\\00\\00\\00")
+  (data (i32.const 32) "hello")
+  (func (export "encode") (export "decode")
+    (param $in i32) (param $in_len i32) (param $out i32) (param $out_len i32) (result i64)
+    (if (i32.lt_u (local.get $out_len) (local.get $in_len)) (then (return (i64.const -2))))
+    (drop (call $fd_write (i32.const 2) (i32.const 16) (i32.const 1) (i32.const 64)))
+    (memory.copy (local.get $out) (local.get $in) (local.get $in_len))
+    (i64.extend_i32_u (local.get $in_len)))
+)
+"""
+_FD_WRITE = """
+  (import "wasi_snapshot_preview1" "fd_write" (func $fd_write (param i32 i32 i32 i32) (result i32)))
+"""
+
+
 @functools.cache
 def assembled(text: str) -> bytes:
     """Return a module in the binary format."""
@@ -150,6 +167,11 @@ def trap() -> bytes:
 def loop() -> bytes:
     """Return a guest that never ends."""
     return assembled(_HEAD + _LOOP)
+
+
+def talk() -> bytes:
+    """Return a guest that changes nothing and writes to its standard error."""
+    return assembled(_HEAD.replace("(module", "(module" + _FD_WRITE) + _TALK)
 
 
 def padded(module: bytes, len_bytes: int = 40 << 10, seed: int = 0) -> bytes:

@@ -210,11 +210,14 @@ def test_data_types_that_are_none(name: str) -> None:
         zarr.create_array(MemoryStore(), data=VALUES, filters=codec)
 
 
-def test_what_guests_write_is_logged(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_native, "wasm_take_texts", lambda: [(DIGEST, "hello\nworld")])
-    with wazarr.enabled(), caplog.at_level(logging.WARNING, "wazarr.wasm.guest"):
-        array_of(guests.xor())
-    assert "hello\nworld" in caplog.text
-    assert DIGEST[:15] in caplog.text
+@pytest.mark.parametrize("path", PIPELINES)
+def test_what_guests_write_is_logged(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    with pipeline(path), caplog.at_level(logging.WARNING, "wazarr.wasm.guest"):
+        array = array_of(guests.talk())
+        assert caplog.records
+        caplog.clear()
+        np.testing.assert_array_equal(array[...], VALUES)
+    (record,) = caplog.records
+    assert record.name == "wazarr.wasm.guest"
+    assert record.getMessage().endswith(": hello")
+    assert guests.digest_of(guests.talk())[:15] in record.getMessage()
