@@ -69,11 +69,7 @@ def document(module: bytes, configuration: dict[str, Any], *, is_in_front: bool)
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [CHUNK]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": 0,
-        "codecs": [
-            {"name": "bytes", "configuration": {"endian": "little"}},
-            *inner,
-            codec(module, "victim", configuration),
-        ],
+        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, *inner, codec(module, "victim", configuration)],
         "attributes": {},
     }
 
