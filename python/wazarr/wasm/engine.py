@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from wazarr import _native, config
-from wazarr.errors import InvalidInputError, UnsupportedError
+from wazarr.errors import CodecError, InvalidInputError, UnsupportedError
 from wazarr.wasm import modules
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ guest_logger: Final = logging.getLogger("wazarr.wasm.guest")
 
 NATIVE: Final[dict[str, NativeCodec]] = {}
 """Our modules whose results were tested equal to a native codec's, by digest."""
+
+_LONGEST_MESSAGE: Final = 1000
 
 _trusted: Final[set[str]] = set()
 """Modules of packages that the user installed."""
@@ -257,15 +259,28 @@ def bind(
     if encoded_len is not None:
         setup["encoded_len"] = encoded_len
     modules.apply_settings()
-    with modules.naming(description):
-        return _native.bind_wasm_codec(
-            description.codec,
-            description.module,
-            json.dumps(setup),
-            limits=json.dumps(config.wasm_limits() | {"trusted": is_trusted(description.module)}),
-            cache_dir=config.wasm_cache_dir(),
-            fresh_instance=description.fresh_instance,
-        )
+    try:
+        with modules.naming(description):
+            return _native.bind_wasm_codec(
+                description.codec,
+                description.module,
+                json.dumps(setup),
+                limits=json.dumps(config.wasm_limits() | {"trusted": is_trusted(description.module)}),
+                cache_dir=config.wasm_cache_dir(),
+                fresh_instance=description.fresh_instance,
+            )
+    except CodecError:
+        raise
+    except (ValueError, RecursionError) as error:
+        # Metadata that are no JSON: numbers beyond every size, half a character, brackets without end.
+        raise InvalidInputError(
+            f"codec {description.codec[:100]!r}, module {description.module}: {shortened(str(error))}"
+        ) from None
+
+
+def shortened(text: str) -> str:
+    """Return a message of bounded length, whoever's words are in it."""
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
 
 
 def encoded_length(description: Description, decoded_len: int | None) -> int | None:

@@ -48,6 +48,7 @@ GROUP: Final = "wasm_codecs"
 
 _V3_CODECS: Final = frozenset({"bytes", "transpose", "gzip", "zstd", "blosc", "crc32c", "sharding_indexed"})
 _V2_CODECS: Final = frozenset({"gzip", "zlib", "zstd", "blosc", "lz4", "bz2", "lzma"})
+_LONGEST_REASON: Final = 300
 _MOST_CHUNKS: Final = 1024
 _LARGEST_DOCUMENT: Final = 4 << 20
 _MOST_FOLDERS: Final = 1000
@@ -132,7 +133,8 @@ async def _read_array(path: StorePath) -> bytes | None:
         raise
     except Exception as error:
         # Whatever a broken document or chunk leads to: this is not the place where the module is.
-        raise _NotAModule(f"{type(error).__name__}: {error}") from error
+        # Whose message may hold all of it.
+        raise _NotAModule(f"{type(error).__name__}: {str(error)[:_LONGEST_REASON]}") from error
 
 
 async def _read_json(path: StorePath, key: str) -> dict[str, Any] | None:

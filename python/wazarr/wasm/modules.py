@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from wazarr import _native, config
 from wazarr.errors import CodecError, WasmModuleNotFoundError
@@ -70,6 +70,8 @@ def naming(description: Description) -> Iterator[None]:
             error.codec = description.codec
         raise
 
+
+_MOST_SHOWN: Final = 5
 
 _applied: tuple[int, int] | None = None
 
@@ -224,9 +226,9 @@ def not_found(description: Description, places: Sequence[str]) -> WasmModuleNotF
             "open the array from the store's root rather than from inside, or call "
             "wazarr.fetch_codecs(GROUP) on the hierarchy that has it"
         )
-    refused = [source for source in description.sources if sources.is_remote(source)]
-    if refused:
-        ways.append(f'zarr.config.set({{"wazarr.wasm.allow": {json.dumps(refused)}}}) to allow its sources')
+    allowable = [source for source in description.sources if sources.is_allowable(source)][:_MOST_SHOWN]
+    if allowable:
+        ways.append(f'zarr.config.set({{"wazarr.wasm.allow": {json.dumps(allowable)}}}) to allow its sources')
     supply = "".join(f"\n  - {way}" for way in ways)
     return WasmModuleNotFoundError(
         f"the module {description.module} of codec {description.codec!r} was not found. Looked in:{looked}\n"

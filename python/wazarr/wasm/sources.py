@@ -24,12 +24,13 @@ from urllib.request import getproxies, proxy_bypass
 from wazarr import config
 from wazarr.wasm.addresses import Address, SourceError, require_allowed, shown
 
-__all__ = ["SourceError", "fetch", "inline", "is_remote", "shown"]
+__all__ = ["SourceError", "fetch", "inline", "is_allowable", "is_remote", "shown"]
 
 _INLINE: Final = "data:application/wasm;base64,"
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
 _PIECE: Final = 64 << 10
+_LONGEST_SHOWN: Final = 500
 
 
 def inline(module: bytes) -> str:
@@ -40,6 +41,17 @@ def inline(module: bytes) -> str:
 def is_remote(source: str) -> bool:
     """Return whether a source is fetched only where the user allowed it."""
     return source.partition(":")[0].lower() in {"file", "http", "https", "oci"}
+
+
+def is_allowable(source: str) -> bool:
+    """Return whether a source is fetched once the user allows it, and can be shown in full."""
+    if not is_remote(source) or len(source) > _LONGEST_SHOWN:
+        return False
+    try:
+        Address.parse(source)
+    except SourceError:
+        return False
+    return True
 
 
 def fetch(source: str, *, is_own: bool = False) -> bytes:

@@ -30,6 +30,7 @@ def fill() -> None:
     _with_ports()
     _with_signature()
     _components()
+    _direct()
 
 
 def _packed(pointer: int, len_bytes: int) -> str:
@@ -160,6 +161,83 @@ def _component(harm: str = "", before: str = "", more: str = "", heap: str = _HE
     return _B.format(harm=harm, before=before, more=more, heap=heap)
 
 
+def sound_component() -> str:
+    """Return the text of a component of interface B that copies."""
+    return _component()
+
+
+def sound_map() -> str:
+    """Return the text of a core module of interface D that copies."""
+    return _port_map("")
+
+
+_NUMCODECS_NAME: Final = "numcodecs:abc/codec@0.1.1"
+
+_NUMCODECS: Final = """
+  (import "[export]numcodecs:abc/codec@0.1.1" "[resource-new]codec" (func $new (param i32) (result i32)))
+  {heap}
+  (func (export "{name}#[static]codec.from-config") (param i32 i32) (result i32)
+    (i32.store8 (i32.const 16) (i32.const 0))
+    (i32.store (i32.const 20) (call $new (i32.const 4242)))
+    (i32.const 16))
+  (func $answer (param $type i32) (param $ptr i32) (param $len i32) (param $shape i32) (param $axes i32) (result i32)
+    (i32.store8 (i32.const 16) (i32.const 0))
+    (i32.store8 (i32.const 20) (local.get $type))
+    (i32.store (i32.const 24) (local.get $ptr))
+    (i32.store (i32.const 28) (local.get $len))
+    (i32.store (i32.const 32) (local.get $shape))
+    (i32.store (i32.const 36) (local.get $axes))
+    (i32.const 16))
+  (func $run (export "{name}#[method]codec.encode") (export "{name}#[method]codec.decode")
+    (param $self i32) (param $type i32) (param $ptr i32) (param $len i32) (param $shape i32) (param $axes i32)
+    (result i32)
+    (if (i32.eq (i32.load8_u (local.get $ptr)) (i32.const 0xEE)) (then {harm}))
+    (call $answer (i32.const 0) (local.get $ptr) (local.get $len) (local.get $shape) (local.get $axes)))
+  {more}"""
+
+
+def _numcodecs(harm: str = "", more: str = "", heap: str = "") -> str:
+    """Return the text of a component around a codec of numcodecs-wasm's, for the direct call of the module inside."""
+    core = _NUMCODECS.format(name=_NUMCODECS_NAME, heap=heap or _HEAP, harm=harm, more=more)
+    return f"""(component
+      (core module $codec {core})
+      (instance $i)
+      (export "{_NUMCODECS_NAME}" (instance $i)))"""
+
+
+def sound_numcodecs() -> str:
+    """Return the text of a component of numcodecs-wasm's that copies."""
+    return _numcodecs()
+
+
+def _direct() -> None:
+    def answer(*numbers: int) -> str:
+        return f"(return (call $answer {' '.join(f'(i32.const {number})' for number in numbers)}))"
+
+    row = "(i32.store (i32.const 1024) (local.get $len))"
+    for name, harm, errors in [
+        ("a type that there is not", answer(77, 64, 1, 1024, 1), TRAP),
+        ("data outside", row + answer(0, 0x7FFFFFF0, 256, 1024, 1), TRAP),
+        ("data of 4 GiB", row + answer(3, 64, -1, 1024, 1), TRAP),
+        ("a shape outside", answer(0, 64, 256, 0x7FFFFFF0, 1), TRAP),
+        ("four thousand million axes", answer(0, 64, 256, 1024, -1), TRAP),
+        ("a shape of another size", "(i32.store (i32.const 1024) (i32.const 3))" + answer(0, 64, 256, 1024, 1), (*TRAP, *CODEC)),
+        ("a shape whose product overflows", "(i64.store (i32.const 1024) (i64.const -1)) (i64.store (i32.const 1032) (i64.const -1))" + answer(0, 64, 1, 1024, 4), (*TRAP, *CODEC)),
+        ("neither result nor error", row + "(drop (call $answer (i32.const 0) (local.get $ptr) (local.get $len) (i32.const 1024) (i32.const 1))) (i32.store8 (i32.const 16) (i32.const 9)) (return (i32.const 16))", TRAP),
+        ("an answer outside", "(return (i32.const -3))", TRAP),
+        ("an error outside", "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 20) (i32.const -1)) (i32.store (i32.const 24) (i32.const 99)) (return (i32.const 16))", TRAP),
+        ("an error with very many causes", "(i32.store8 (i32.const 16) (i32.const 1)) (i32.store (i32.const 20) (i32.const 0)) (i32.store (i32.const 24) (i32.const 0)) (i32.store (i32.const 28) (i32.const 0)) (i32.store (i32.const 32) (i32.const 30000)) (return (i32.const 16))", (*TRAP, *CODEC)),
+    ]:
+        add(f"numcodecs answers {name}", _numcodecs(harm), errors)
+    add("numcodecs loops", _numcodecs("(loop $l (br $l))"), LIMIT)
+    add("numcodecs traps", _numcodecs("(unreachable)"), TRAP)
+    add("numcodecs is sound", _numcodecs(), (), "nowhere")
+    realloc = "(call $alloc (local.get $len))"
+    for name, body, errors in [("outside", "(i32.const 0x7ffffff0)", TRAP), ("of a trap", "(unreachable)", TRAP), ("of a loop", "(loop $l (br $l)) (unreachable)", LIMIT)]:
+        add(f"numcodecs has memory {name}", _numcodecs(heap=_HEAP.replace(realloc, body)), errors, "always")
+    add("numcodecs starts with a loop", _numcodecs(more="(func $s (loop $l (br $l))) (start $s)"), LIMIT, "always")
+
+
 def _laughs(count: int, levels: int) -> str:
     """Return the text of a component that instantiates the one inside so often, and so on down."""
     if levels == 0:
@@ -200,12 +278,26 @@ def _components() -> None:
     add("a component that imports sockets", _component(before='(import "wasi:sockets/tcp@0.2.0" (instance (export "connect" (func (result u32)))))'), ANY, "always")
     doubled = "(type $t0 (tuple u8 u8))" + "".join(f"(type $t{n} (tuple $t{n - 1} $t{n - 1}))" for n in range(1, 40))
     add("a component whose types double", _component(before=doubled), ANY, "always")
-    core = guests.assembled(_CHONKLE_C)
-    add("chonkle C answers 4 thousand million ports", componentize(core, "C"), ANY, "always")
-    add("a component of which half is there", (whole := componentize(core, "C"))[: len(whole) // 2], CODEC, "always")
+    add("chonkle C is sound", sound_lists(), (), "nowhere")
+    add("chonkle C answers 4 thousand million ports", _of_lists("(i32.const -1)"), ANY, "always")
+    add("chonkle C answers ports that are not there", _of_lists("(i32.const 1000)"), ANY, "always")
+    add("a component of which half is there", (whole := sound_lists())[: len(whole) // 2], CODEC, "always")
 
 
-_CHONKLE_C: Final = f"""(module {_HEAP}
+_LISTS: Final = """(module {heap}
   (func (export "post") (param i32))
-  (func (export "decode") (param i32 i32) (result i32) (i32.store (i32.const 20) (i32.const 64)) (i32.store (i32.const 24) (i32.const -1)) (i32.const 16))
-  (func (export "encode") (param i32 i32) (result i32) (i32.store (i32.const 20) (i32.const 64)) (i32.store (i32.const 24) (i32.const -1)) (i32.const 16)))"""
+  (func $run (export "decode") (export "encode") (param $map i32) (param $count i32) (result i32)
+    (i32.store (i32.const 16) (i32.const 0))
+    (i32.store (i32.const 20) (local.get $map))
+    (i32.store (i32.const 24) {count})
+    (i32.const 16)))"""
+
+
+def _of_lists(count: str) -> bytes:
+    """Return a component of interface C that answers its own ports, so many of them."""
+    return componentize(guests.assembled(_LISTS.format(heap=_HEAP, count=count)), "C")
+
+
+def sound_lists() -> bytes:
+    """Return a component of interface C that copies."""
+    return _of_lists("(local.get $count)")
