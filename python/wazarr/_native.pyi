@@ -119,6 +119,39 @@ class Codec:
             As a read does, without a chunk key.
         """
 
+    def encode_array(self, decoded: bytes) -> tuple[bytes, tuple[str, list[int]]]:
+        """Encode outside of a chain; also return data type and shape of the result.
+
+        Returns
+        -------
+        tuple of (bytes, (str, list of int))
+            The bytes; numpy's `dtype.str` and the shape of the array that they are: a row of bytes where the
+            interface does not tell.
+
+        Raises
+        ------
+        CodecError
+            As `encode`.
+        ValueError
+            A codec that is no WebAssembly module.
+        """
+
+    def decode_array(self, encoded: bytes, limit_bytes: int) -> tuple[bytes, tuple[str, list[int]]]:
+        """Decode outside of a chain, to at most `limit_bytes`; also return data type and shape of the result.
+
+        Returns
+        -------
+        tuple of (bytes, (str, list of int))
+            As `encode_array`.
+
+        Raises
+        ------
+        CodecError
+            As `decode`.
+        ValueError
+            A codec that is no WebAssembly module.
+        """
+
     def encoded_bound(self, decoded_len: int) -> int | None:
         """Return the longest encoding of so many bytes: as a guest tells, or where all have one length."""
 
