@@ -120,21 +120,16 @@ class Codec:
         """
 
     def encode_array(self, decoded: bytes) -> tuple[bytes, tuple[str, list[int]]]:
-<<<<<<< HEAD
         """Encode an array outside of a chain, whatever it becomes.
 
         Parameters
         ----------
         decoded : bytes
             An array as the codec was bound to it.
-=======
-        """Encode outside of a chain; also return data type and shape of the result.
->>>>>>> wasm-host
 
         Returns
         -------
         tuple of (bytes, (str, list of int))
-<<<<<<< HEAD
             The encoded array, with its data type and shape; a row of ``"|u1"`` where the guest does not tell.
 
         Raises
@@ -152,33 +147,6 @@ class Codec:
             An array as the codec was bound to it.
         limit_bytes : int
             More than so many bytes are an error.
-=======
-            The bytes; numpy's `dtype.str` and the shape of the array that they are: a row of bytes where the
-            interface does not tell.
-
-        Raises
-        ------
-        CodecError
-            As `encode`.
-        ValueError
-            A codec that is no WebAssembly module.
-        """
-
-    def decode_array(self, encoded: bytes, limit_bytes: int) -> tuple[bytes, tuple[str, list[int]]]:
-        """Decode outside of a chain, to at most `limit_bytes`; also return data type and shape of the result.
-
-        Returns
-        -------
-        tuple of (bytes, (str, list of int))
-            As `encode_array`.
-
-        Raises
-        ------
-        CodecError
-            As `decode`.
-        ValueError
-            A codec that is no WebAssembly module.
->>>>>>> wasm-host
         """
 
     def encoded_bound(self, decoded_len: int) -> int | None:

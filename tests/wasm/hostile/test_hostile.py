@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.wasm.foreign import ROOT
-from tests.wasm.hostile.cases import Case
 from tests.wasm.hostile.corpus import corpus
+
+if TYPE_CHECKING:
+    from tests.wasm.hostile.cases import Case
 
 CORPUS: Final = corpus()
 PER_PROCESS: Final = 40
