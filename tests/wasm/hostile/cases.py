@@ -106,7 +106,9 @@ def sound(harm: str = "", **changed: str) -> str:
     return f"(module {parts['imports']} (global $next (mut i32) (i32.const 65536)) {body})"
 
 
-def add(name: str, module: str | bytes, errors: tuple[str, ...], where: Where = "chunk", **options: Any) -> None:
+def add(
+    name: str, module: str | bytes, errors: tuple[str, ...], where: Where = "chunk", **options: Any
+) -> None:
     """Add a case to the corpus; a text is assembled."""
     assert name not in CORPUS, name
     binary = guests.assembled(module) if isinstance(module, str) else module

@@ -46,7 +46,9 @@ def store_of(path: str = "", **configuration: Any) -> dict[str, Any]:
     """Return a store with an array whose codec is an identity, with changes to its configuration."""
     document = victim.document(guests.xor(0), configuration, is_in_front=False)
     prefix = f"{path}/" if path else ""
-    content = {f"{prefix}c/{number}": buffer(victim.chunk(number).tobytes()) for number in range(victim.COUNT)}
+    content = {
+        f"{prefix}c/{number}": buffer(victim.chunk(number).tobytes()) for number in range(victim.COUNT)
+    }
     return {f"{prefix}zarr.json": buffer(json.dumps(document).encode()), **content}
 
 
@@ -87,7 +89,10 @@ def test_the_array_itself_is_sound() -> None:
 
 
 @pytest.mark.parametrize("allow", [[], ["file:///"]])
-@pytest.mark.parametrize("source", ["/dev/zero", "/dev/random", "/dev/stdin", "/proc/self/mem", "/proc/self/environ", "/", "/nowhere"])
+@pytest.mark.parametrize(
+    "source",
+    ["/dev/zero", "/dev/random", "/dev/stdin", "/proc/self/mem", "/proc/self/environ", "/", "/nowhere"],
+)
 def test_devices_and_folders(source: str, allow: list[str]) -> None:
     with zarr.config.set({"wazarr.wasm.allow": allow}), refused(WasmModuleNotFoundError):
         read(store_of(module=UNKNOWN, sources=[f"file://{source}"]))
@@ -141,7 +146,10 @@ def test_a_pipe_and_links(tmp_path: Path) -> None:
     ],
 )
 def test_tricks_with_addresses(source: str) -> None:
-    with zarr.config.set({"wazarr.wasm.allow": ["https://good.org/codecs/"]}), refused(WasmModuleNotFoundError):
+    with (
+        zarr.config.set({"wazarr.wasm.allow": ["https://good.org/codecs/"]}),
+        refused(WasmModuleNotFoundError),
+    ):
         read(store_of(module=UNKNOWN, sources=[source]))
 
 
@@ -207,7 +215,17 @@ def test_an_inline_module_of_very_many_bytes() -> None:
         read(store_of(module=UNKNOWN, sources=[inline]))
 
 
-@pytest.mark.parametrize("form", ["data:,abc", "data:application/wasm,abc", "data:text/html;base64,AGFzbQ==", "data:application/wasm;base64,A", "data:application/wasm;base64,A GFzb", "data:application/wasm;base64,é"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        "data:,abc",
+        "data:application/wasm,abc",
+        "data:text/html;base64,AGFzbQ==",
+        "data:application/wasm;base64,A",
+        "data:application/wasm;base64,A GFzb",
+        "data:application/wasm;base64,é",
+    ],
+)
 def test_inline_modules_in_other_forms(form: str) -> None:
     with refused(WasmModuleNotFoundError):
         read(store_of(module=UNKNOWN, sources=[form]))
@@ -242,7 +260,9 @@ def _hierarchy(module: bytes, **changed: Any) -> tuple[dict[str, Any], str]:
     digest = guests.digest_of(module)
     content = store_of("data", module=digest, sources=["hierarchy"])
     place = f"wasm_codecs/{digest.removeprefix('sha256:')}"
-    content["zarr.json"] = content["wasm_codecs/zarr.json"] = buffer(b'{"zarr_format":3,"node_type":"group","attributes":{}}')
+    content["zarr.json"] = content["wasm_codecs/zarr.json"] = buffer(
+        b'{"zarr_format":3,"node_type":"group","attributes":{}}'
+    )
     content[f"{place}/zarr.json"] = buffer(json.dumps(_module_array(module, **changed)).encode())
     content[f"{place}/c/0"] = buffer(module)
     return content, digest
@@ -257,11 +277,35 @@ def test_a_hierarchy_that_is_sound() -> None:
 def test_a_module_that_names_itself_as_its_codec() -> None:
     module = guests.padded(guests.xor(0), 1000, seed=2)
     digest = guests.digest_of(module)
-    own = {"codec": "self", "kind": "bytes-bytes", "module": digest, "sources": ["hierarchy"], "parameters": {}}
+    own = {
+        "codec": "self",
+        "kind": "bytes-bytes",
+        "module": digest,
+        "sources": ["hierarchy"],
+        "parameters": {},
+    }
     for codecs in (
         [{"name": "bytes"}, {"name": "wazarr.wasm", "configuration": own}],
-        [{"name": "sharding_indexed", "configuration": {"chunk_shape": [len(module)], "codecs": [{"name": "bytes"}, {"name": "wazarr.wasm", "configuration": own}], "index_codecs": [{"name": "bytes"}]}}],
-        [{"name": "sharding_indexed", "configuration": {"chunk_shape": [len(module)], "codecs": [{"name": "bytes"}], "index_codecs": [{"name": "bytes"}, {"name": "wazarr.wasm", "configuration": own}]}}],
+        [
+            {
+                "name": "sharding_indexed",
+                "configuration": {
+                    "chunk_shape": [len(module)],
+                    "codecs": [{"name": "bytes"}, {"name": "wazarr.wasm", "configuration": own}],
+                    "index_codecs": [{"name": "bytes"}],
+                },
+            }
+        ],
+        [
+            {
+                "name": "sharding_indexed",
+                "configuration": {
+                    "chunk_shape": [len(module)],
+                    "codecs": [{"name": "bytes"}],
+                    "index_codecs": [{"name": "bytes"}, {"name": "wazarr.wasm", "configuration": own}],
+                },
+            }
+        ],
     ):
         content, _ = _hierarchy(module, codecs=codecs)
         with refused(WasmModuleNotFoundError):
@@ -309,7 +353,19 @@ def test_a_group_with_wrong_digests() -> None:
         read(content, "data")
 
 
-@pytest.mark.parametrize("document", [b"", b"{", b"[]", b"7", b"\xff\xfe", b"[" * 1_000_000, b'{"zarr_format":' + b"9" * 10_000 + b"}", b'{"a":"' + b"x" * (5 << 20) + b'"}'])
+@pytest.mark.parametrize(
+    "document",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"7",
+        b"\xff\xfe",
+        b"[" * 1_000_000,
+        b'{"zarr_format":' + b"9" * 10_000 + b"}",
+        b'{"a":"' + b"x" * (5 << 20) + b'"}',
+    ],
+)
 def test_documents_that_are_none(document: bytes) -> None:
     module = guests.padded(guests.xor(0), 1000, seed=5 + len(document))
     content, digest = _hierarchy(module)
@@ -415,7 +471,20 @@ def test_very_many_bytes_of_parameters() -> None:
         read(store_of(parameters={"a": "x" * (100 << 20)}))
 
 
-@pytest.mark.parametrize("name", ["zstd", "bytes", "blosc", "gzip", "crc32c", "sharding_indexed", "numcodecs.zlib", "pickle", "wazarr.wasm"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "zstd",
+        "bytes",
+        "blosc",
+        "gzip",
+        "crc32c",
+        "sharding_indexed",
+        "numcodecs.zlib",
+        "pickle",
+        "wazarr.wasm",
+    ],
+)
 def test_a_name_selects_nothing(name: str) -> None:
     content = store_of(codec=name)
     with wazarr.enabled():
@@ -431,7 +500,10 @@ def test_parameters_and_attributes_select_no_trust() -> None:
     inline = "data:application/wasm;base64," + base64.b64encode(loop).decode()
     content = store_of(module=guests.digest_of(loop), sources=[inline])
     document = json.loads(content["zarr.json"].to_bytes())
-    document["attributes"] = {"wazarr": {"wasm": {"trusted": [guests.digest_of(loop)], "allow": ["file:///"]}}, "trusted": True}
+    document["attributes"] = {
+        "wazarr": {"wasm": {"trusted": [guests.digest_of(loop)], "allow": ["file:///"]}},
+        "trusted": True,
+    }
     content["zarr.json"] = buffer(json.dumps(document).encode())
     with zarr.config.set({"wazarr.wasm.timeout_s": 0.2}), refused(WasmLimitError):
         read(content)

@@ -32,7 +32,7 @@ LIMITS = {
     "wazarr.wasm.timeout_s": TIMEOUT_S,
     "wazarr.wasm.memory_limit": 96 << 20,
     "wazarr.wasm.total_memory_limit": 256 << 20,
-    "wazarr.wasm.cache_dir": None,
+    "wazarr.wasm.cache_dir": "",
     "wazarr.wasm.allow": [],
 }
 
@@ -69,7 +69,11 @@ def document(module: bytes, configuration: dict[str, Any], *, is_in_front: bool)
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [CHUNK]}},
         "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
         "fill_value": 0,
-        "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}, *inner, codec(module, "victim", configuration)],
+        "codecs": [
+            {"name": "bytes", "configuration": {"endian": "little"}},
+            *inner,
+            codec(module, "victim", configuration),
+        ],
         "attributes": {},
     }
 
