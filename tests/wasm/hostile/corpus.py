@@ -352,8 +352,11 @@ def _imports() -> None:
         extra = {"memory": ""} if name == "a memory" else {}
         # A system call that is not known traps when it is called, and this one is not.
         is_system = "a system call" in name or "an unknown system call" in name
-        errors, where = ((), "nowhere") if is_system else ((*CODEC, *TRAP), "always")
-        add(f"import of {name}", sound(imports=imported, **extra), errors, where)
+        text = sound(imports=imported, **extra)
+        if is_system:
+            add(f"import of {name}", text, (), "nowhere")
+        else:
+            add(f"import of {name}", text, (*CODEC, *TRAP), "always")
     write = '(import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))'
     vector = '(data (i32.const 16) "\\00\\00\\00\\00\\ff\\ff\\ff\\ff")'
     fine = '(data (i32.const 16) "\\20\\00\\00\\00\\00\\10\\00\\00")'

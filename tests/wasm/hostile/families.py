@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from tests.guests.componentize import componentize
 from tests.wasm import guests
 from tests.wasm.hostile.cases import ANY, CODEC, LIMIT, TRAP, add
+
+if TYPE_CHECKING:
+    from tests.wasm.hostile.cases import Where
 
 _HEAP: Final = """
   (memory (export "memory") 4)
@@ -57,7 +60,7 @@ def _with_configuration() -> None:
         ("a result of 4 GiB", _packed(65536, 0xFFFFFFFF), TRAP),
         ("all of the memory", _packed(0, 262_144), CODEC),
     ]:
-        where = "decode" if name == "all of the memory" else "chunk"
+        where: Where = "decode" if name == "all of the memory" else "chunk"
         add(f"chonkle A answers {name}", _chonkle_a(f"(return {answer})"), errors, where)
     add("chonkle A loops", _chonkle_a("(loop $l (br $l))"), LIMIT)
     add("chonkle A without memory", _chonkle_a("").replace('(export "memory")', ""), CODEC, "always")
@@ -107,7 +110,7 @@ def _with_ports() -> None:
     for title, parts in maps.items():
         segment, len_bytes = _data(512, *parts)
         # To encode to a byte is allowed, whatever was given.
-        where = "decode" if title in ("with another length", "with a port twice") else "chunk"
+        where: Where = "decode" if title in ("with another length", "with a port twice") else "chunk"
         add(
             f"chonkle D answers a map {title}",
             _port_map(f"(return {_packed(512, len_bytes)})", segment),
@@ -137,10 +140,12 @@ def _with_signature() -> None:
         "that is a number": 7,
         "without sides": {},
         "with sides that are lists": {"encode": [], "decode": []},
-        "of very many ports": dict.fromkeys(
-            ("encode", "decode"),
-            {"inputs": {f"p{n}": {"type": "bytes"} for n in range(2000)}, "outputs": ports},
-        ),
+        "of very many ports": {
+            "encode": (
+                many := {"inputs": {f"p{n}": {"type": "bytes"} for n in range(2000)}, "outputs": ports}
+            ),
+            "decode": many,
+        },
         "without outputs": {
             "encode": {"inputs": ports, "outputs": {}},
             "decode": {"inputs": ports, "outputs": {}},

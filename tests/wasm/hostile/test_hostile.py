@@ -1,4 +1,4 @@
-"""Every module of the corpus, met in a process of its own: it lives, nothing is wrong, and errors say whose."""
+"""Every module of the corpus, met in another process: it lives, nothing is wrong, and errors say whose."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
 from tests.wasm.foreign import ROOT
-from tests.wasm.hostile.cases import Case
 from tests.wasm.hostile.corpus import corpus
+
+if TYPE_CHECKING:
+    from tests.wasm.hostile.cases import Case
 
 CORPUS: Final = corpus()
 PER_PROCESS: Final = 40

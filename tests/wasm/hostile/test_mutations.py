@@ -32,7 +32,7 @@ def meet(seed: int, first: int, count: int) -> dict[str, Any]:
     lines = process.stdout.splitlines()
     assert process.returncode == 0, f"seed {seed}, mutation {lines[-1:]}: {process.stderr[-3000:]}"
     answer: dict[str, Any] = json.loads(lines[-1])
-    print(f"seed {seed}, mutations {first} to {first + count}: {answer}")  # noqa: T201 - for whoever looks
+    print(f"seed {seed}, mutations {first} to {first + count}: {answer}")
     assert sum(answer["outcomes"].values()) == count
     assert answer["resident_kib"] < MOST_RESIDENT_KIB, answer
     assert answer["slowest"] < MOST_SECONDS, answer
@@ -51,7 +51,7 @@ def test_some_mutations() -> None:
 @pytest.mark.slow
 def test_ten_thousand_mutations() -> None:
     seed = int(os.environ.get("WAZARR_SEED") or random.SystemRandom().randrange(1 << 32))
-    print(f"WAZARR_SEED={seed}")  # noqa: T201 - to repeat it
+    print(f"WAZARR_SEED={seed}")
     outcomes = Counter[str]()
     for first in range(0, 12_000, 1000):
         outcomes.update(meet(seed, first, 1000)["outcomes"])
