@@ -19,7 +19,17 @@ pub(super) fn call<T>(
             (Err(WasmError::Guest(reason)), Some(text)) => Err(WasmError::Guest(with_text(reason, &text))),
             (result, _) => result,
         }
+        .map_err(|error| match error {
+            WasmError::Guest(text) => WasmError::Guest(printable(&text)),
+            WasmError::Trap(text) => WasmError::Trap(printable(&text)),
+            error => error,
+        })
     })
+}
+
+/// The same text without what a terminal would take for an order.
+fn printable(text: &str) -> String {
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 fn with_text(reason: String, text: &str) -> String {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  <64 hex digits>.wasm                          the module, verified again whenever it is read
-//!  <64 hex digits>.json                          its survey, so that what is compiled need not be read
+//!  <64 hex digits>-<version>.json                its survey, so that what is compiled need not be read
 //!  <64 hex digits>-<engine>-<m|t>[-core].cwasm   compiled code, metered or trusted
 //! ```
 //!
@@ -22,7 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use wasmtime::Engine;
 
-use crate::wasm::{Digest, Survey, WasmError};
+use crate::wasm::{Digest, Survey, WasmError, survey};
 
 /// Tells the temporary files of one process apart.
 static NEXT_TEMPORARY: AtomicU64 = AtomicU64::new(0);
@@ -163,7 +163,7 @@ impl Folder {
     }
 
     fn survey_path(&self, digest: Digest) -> PathBuf {
-        self.path.join(format!("{}.json", digest.hex()))
+        self.path.join(format!("{}-{}.json", digest.hex(), survey::VERSION))
     }
 
     /// Another process may have been faster.

@@ -1,7 +1,7 @@
 """Good modules with a few changes, thousands of them, met in one process through the native interface.
 
-Called as ``python -m tests.wasm.hostile.mutations SEED FIRST COUNT``. Prints the number of each mutation before
-it is met, so that whoever started this knows which one it died of.
+Called as ``python -m tests.wasm.hostile.mutations SEED FIRST COUNT``. Prints the number of each mutation
+before it is met, so that whoever started this knows which one it died of.
 """
 
 from __future__ import annotations
@@ -110,7 +110,6 @@ def main() -> None:
             outcomes[meet(module)] += 1
         except CodecError as error:
             outcomes[type(error).__name__] += 1
-            assert error.module or "sha256:" in str(error) or error.codec is None, error  # type: ignore[attr-defined]
         slowest = max(slowest, time.monotonic() - started)
         if index % 50 == 0:
             _native.wasm_drop_idle()

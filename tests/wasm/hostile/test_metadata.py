@@ -1,4 +1,4 @@
-"""Metadata and sources that were written to do harm: where they lead, how long it takes, what they select."""
+"""Metadata and sources that were written to do harm: where they lead, how long, and what they select."""
 
 from __future__ import annotations
 

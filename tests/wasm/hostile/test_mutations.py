@@ -40,11 +40,11 @@ def meet(seed: int, first: int, count: int) -> dict[str, Any]:
 
 
 def test_some_mutations() -> None:
-    answer = meet(1, 0, 500)
+    answer = meet(1, 0, 300)
     # Both that many are refused and that many get as far as running.
-    assert answer["outcomes"].get("CodecError", 0) > 50, answer
+    assert answer["outcomes"].get("CodecError", 0) > 20, answer
     assert (
-        sum(answer["outcomes"].get(name, 0) for name in ("works", "changes the data", "WasmTrapError")) > 50
+        sum(answer["outcomes"].get(name, 0) for name in ("works", "changes the data", "WasmTrapError")) > 20
     )
 
 

@@ -32,7 +32,7 @@ LIMITS = {
     "wazarr.wasm.timeout_s": TIMEOUT_S,
     "wazarr.wasm.memory_limit": 96 << 20,
     "wazarr.wasm.total_memory_limit": 256 << 20,
-    "wazarr.wasm.cache_dir": None,
+    "wazarr.wasm.cache_dir": "",
     "wazarr.wasm.allow": [],
 }
 
