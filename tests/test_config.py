@@ -189,7 +189,7 @@ async def test_the_bytes_in_flight_are_bounded(store: str, allowed: int, most: i
             nonlocal in_flight, most_seen
             in_flight += 1
             most_seen = max(most_seen, in_flight)
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0.02)  # so long that all are asked for that may be
             in_flight -= 1
             return await super().get(*arguments, **keywords)
 

@@ -93,6 +93,20 @@ async def test_few_stay_where_the_store_works() -> None:
     assert most == lanes.FIRST
 
 
+async def test_there_are_more_where_answers_leave_time_to_spare() -> None:
+    now = most = 0
+
+    async def body(_: int) -> None:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        await asyncio.sleep(0.001)
+        now -= 1
+
+    await for_each(4000, 64, body, is_guess=True)
+    assert most > lanes.FIRST
+
+
 async def test_a_process_that_is_busy_with_something_else_waits_for_no_more_than_twice_as_many() -> None:
     """Nothing arrives: there are twice as many after a while, however busy the process."""
     now = most = 0

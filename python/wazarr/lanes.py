@@ -26,10 +26,12 @@ _IDLE_SHARE = 0.1
 """A process that worked for less than this share of the time waits. (On a busy machine one that could work
 gets little of the processors, but more than that.)"""
 _IDLE_LOOKS = 2
-"""Looks in succession that have to find nothing done and nothing arrived."""
-_PATIENCE = 8
-"""Looks without any arrival after which there are twice as many, however busy the process is: it may be busy
-with something else."""
+"""After so many looks in succession that found nothing done and nothing arrived there are all."""
+_BUSY_SHARE = 0.5
+"""One that worked for less than this has time to spare."""
+_SPARE_LOOKS = 8
+"""After so many that found time to spare, or nothing arrived (the process may be busy with something else),
+there are twice as many."""
 
 
 async def for_each(
@@ -108,21 +110,22 @@ class _Lanes:
         elif self._left == 0:
             self._over.set_result(None)
 
-    def _look_again(self, silent: int, idle: int) -> None:
-        state = self._arrived, time.perf_counter(), time.process_time(), silent, idle
+    def _look_again(self, idle: int, spare: int) -> None:
+        state = self._arrived, time.perf_counter(), time.process_time(), idle, spare
         self._timer = self._loop.call_later(_LOOK_S, self._look, *state)
 
-    def _look(self, arrived: int, start: float, working: float, silent: int, idle: int) -> None:
-        """Open more lanes if nothing has arrived since the last looks and nobody worked, or for long."""
+    def _look(self, arrived: int, start: float, working: float, idle: int, spare: int) -> None:
+        """Open more lanes if the last looks found that they would be of use."""
         if self._over.done() or self._left == 0:
             return
-        silent = silent + 1 if arrived == self._arrived else 0
-        worked_share = (time.process_time() - working) / (time.perf_counter() - start)
-        idle = idle + 1 if silent and worked_share < _IDLE_SHARE else 0
+        is_silent = arrived == self._arrived
+        share = (time.process_time() - working) / (time.perf_counter() - start)
+        idle = idle + 1 if is_silent and share < _IDLE_SHARE else 0
+        spare = spare + 1 if is_silent or share < _BUSY_SHARE else 0
         if idle >= _IDLE_LOOKS:
             self._open(self._most - len(self._tasks))
-        elif silent >= _PATIENCE:
+        elif spare >= _SPARE_LOOKS:
             self._open(min(len(self._tasks), self._most - len(self._tasks)))
-            silent = 0
+            spare = 0
         if len(self._tasks) < self._most:
-            self._look_again(silent, idle)
+            self._look_again(idle, spare)
