@@ -32,7 +32,7 @@ struct Direction {
 struct Port {
     name: String,
     /// One of `bytes string int uint float bool uint[] dtype_desc`; others are taken as they come.
-    port_type: String,
+    type_name: String,
     is_required: bool,
     default: Option<Value>,
     is_encode_only: bool,
@@ -93,7 +93,7 @@ impl Signature {
                 None if port.is_required => {
                     return Err(invalid(format!(
                         "to {verb}, it needs the parameter {:?} of type {}, which the codec's configuration lacks",
-                        port.name, port.port_type
+                        port.name, port.type_name
                     )));
                 }
                 None => {}
@@ -107,7 +107,7 @@ impl Signature {
         let known = || {
             let inputs =
                 [&self.decode, &self.encode].into_iter().flatten().flat_map(|direction| &direction.inputs);
-            inputs.filter(|port| port.port_type != DATA_TYPE).map(|port| port.name.as_str())
+            inputs.filter(|port| port.type_name != DATA_TYPE).map(|port| port.name.as_str())
         };
         let Some(unknown) = parameters.keys().find(|name| !known().any(|port| port == *name)) else {
             return Ok(());
@@ -172,8 +172,8 @@ impl Direction {
     /// do not.
     fn inverted(&self) -> Self {
         let (data, parameters): (Vec<Port>, Vec<Port>) =
-            self.inputs.iter().cloned().partition(|port| port.port_type == DATA_TYPE);
-        let decoded = self.outputs.iter().filter(|port| port.port_type == DATA_TYPE).cloned();
+            self.inputs.iter().cloned().partition(|port| port.type_name == DATA_TYPE);
+        let decoded = self.outputs.iter().filter(|port| port.type_name == DATA_TYPE).cloned();
         let inverted = Self { inputs: decoded.chain(parameters).collect(), outputs: data };
         inverted.without(|port| port.is_decode_only)
     }
@@ -186,13 +186,13 @@ impl Port {
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(_) => Err(invalid(format!("{member:?} of port {name:?} in its signature is no boolean"))),
         };
-        let port_type = json.get("type").and_then(Value::as_str);
-        let port_type =
-            port_type.ok_or_else(|| invalid(format!("port {name:?} in its signature has no type")))?;
+        let type_name = json.get("type").and_then(Value::as_str);
+        let type_name =
+            type_name.ok_or_else(|| invalid(format!("port {name:?} in its signature has no type")))?;
         let default = json.get("default").filter(|default| !default.is_null()).cloned();
         Ok(Self {
             name: name.to_owned(),
-            port_type: port_type.to_owned(),
+            type_name: type_name.to_owned(),
             is_required: flag("required")?.unwrap_or(json.get("default").is_none()),
             default,
             is_encode_only: flag("encode_only")?.unwrap_or(false),
@@ -202,7 +202,7 @@ impl Port {
 
     /// Whether a parameter may have this value.
     fn check(&self, value: &Value) -> Result<(), WasmError> {
-        let fits = match self.port_type.as_str() {
+        let fits = match self.type_name.as_str() {
             "bytes" => false,
             "string" => value.is_string(),
             "int" => value.is_i64() || value.is_u64(),
@@ -213,7 +213,7 @@ impl Port {
             _ => true,
         };
         let error = || {
-            invalid(format!("its parameter {:?} is of type {}, and not {value}", self.name, self.port_type))
+            invalid(format!("its parameter {:?} is of type {}, and not {value}", self.name, self.type_name))
         };
         fits.then_some(()).ok_or_else(error)
     }
@@ -221,7 +221,7 @@ impl Port {
 
 /// The one port of data: the only one, or the only one that must be there.
 fn data_port(ports: &[Port], what: &str) -> Result<String, WasmError> {
-    let data: Vec<&Port> = ports.iter().filter(|port| port.port_type == DATA_TYPE).collect();
+    let data: Vec<&Port> = ports.iter().filter(|port| port.type_name == DATA_TYPE).collect();
     let required: Vec<&Port> = data.iter().copied().filter(|port| port.is_required).collect();
     match (data.as_slice(), required.as_slice()) {
         ([only], _) | (_, [only]) => Ok(only.name.clone()),

@@ -29,7 +29,7 @@ struct ChonkleComponent {
 
 enum Calls {
     WithConfiguration { decode: Option<WithConfiguration>, encode: Option<WithConfiguration>, json: String },
-    WithPorts { decode: Option<WithPorts>, encode: Option<WithPorts>, ports: PortSetup },
+    WithPorts { decode: Option<WithPorts>, encode: Option<WithPorts>, ports: Box<PortSetup> },
 }
 
 pub(super) fn instantiate(
@@ -62,7 +62,7 @@ pub(super) fn instantiate(
         Ok(Calls::WithPorts {
             decode: function(store, &instance, Some(&interface), "decode")?,
             encode: function(store, &instance, Some(&interface), "encode")?,
-            ports: PortSetup::new(signature.as_ref(), setup)?,
+            ports: Box::new(PortSetup::new(signature.as_ref(), setup)?),
         })
     })?;
     Ok(Box::new(ChonkleComponent { session, calls }))

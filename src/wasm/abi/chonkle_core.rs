@@ -43,7 +43,7 @@ struct Buffers {
 
 enum Calls {
     WithConfiguration { decode: Option<WithConfiguration>, encode: Option<WithConfiguration>, json: Vec<u8> },
-    WithPorts { decode: Option<WithPorts>, encode: Option<WithPorts>, ports: PortSetup },
+    WithPorts { decode: Option<WithPorts>, encode: Option<WithPorts>, ports: Box<PortSetup> },
 }
 
 pub(super) fn instantiate(
@@ -73,7 +73,7 @@ pub(super) fn instantiate(
                 Calls::WithPorts {
                     decode: optional_function(&mut *store, &instance, "decode")?,
                     encode: optional_function(&mut *store, &instance, "encode")?,
-                    ports: PortSetup::new(signature.as_ref(), setup)?,
+                    ports: Box::new(PortSetup::new(signature.as_ref(), setup)?),
                 }
             }
         };

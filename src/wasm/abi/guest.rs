@@ -15,8 +15,8 @@ pub(super) fn call<T>(
         store.data_mut().wasi.begin_call();
         let result = body(store);
         match (result, store.data_mut().wasi.end_call()) {
-            (Err(WasmError::Trap(reason)), Some(text)) => Err(WasmError::Trap(with_text(reason, &text))),
-            (Err(WasmError::Guest(reason)), Some(text)) => Err(WasmError::Guest(with_text(reason, &text))),
+            (Err(WasmError::Trap(reason)), Some(text)) => Err(WasmError::Trap(with_text(&reason, &text))),
+            (Err(WasmError::Guest(reason)), Some(text)) => Err(WasmError::Guest(with_text(&reason, &text))),
             (result, _) => result,
         }
         .map_err(|error| match error {
@@ -32,7 +32,7 @@ fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
-fn with_text(reason: String, text: &str) -> String {
+fn with_text(reason: &str, text: &str) -> String {
     format!("{reason}; it wrote: {text}")
 }
 

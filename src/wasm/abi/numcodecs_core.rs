@@ -41,8 +41,11 @@ struct Codec {
     handle: u32,
     encode: Function<(u32, u32, u32, u32, u32, u32)>,
     decode: Function<(u32, u32, u32, u32, u32, u32)>,
-    decode_into: Option<Function<(u32, u32, u32, u32, u32, u32, u32, u32, u32)>>,
+    decode_into: Option<Function<ArrayAndPrototype>>,
 }
+
+/// Handle and array, and type and shape of the array to make.
+type ArrayAndPrototype = (u32, u32, u32, u32, u32, u32, u32, u32, u32);
 
 /// A function, and the one that takes its answer back.
 struct Function<P> {

@@ -109,6 +109,7 @@ const GUEST: &str = r#"
 
 /// The component around a guest, as toolchains build it: functions are lifted from the core module, and a
 /// component inside gives types and functions their names.
+#[expect(clippy::format_push_string, clippy::too_many_lines, reason = "one text, part by part")]
 fn component(core: &str) -> String {
     let functions = [
         ("from_config", "[static]codec.from-config", r#"(param "config" string)"#, "(own $codec_)"),
@@ -162,7 +163,7 @@ fn component(core: &str) -> String {
         exports += &format!(
             r#"(export "{name}" (func ${id}) {})
             "#,
-            signature(parameters, result, "_out").replacen("(func", "(func", 1)
+            signature(parameters, result, "_out")
         );
         with += &format!(
             r#"(with "import-{dashed}" (func ${id}))
