@@ -276,6 +276,7 @@ fn deserialize(engine: &Engine, code: &[u8], is_component: bool) -> Option<Code>
     }
 }
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 #[path = "cache_tests.rs"]
 mod tests;

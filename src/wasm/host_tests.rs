@@ -44,7 +44,7 @@ fn endless_loops_end() {
 fn a_cancelled_call_ends() {
     static CANCELLED: AtomicBool = AtomicBool::new(false);
     let limits = Limits {
-        timeout: Duration::from_secs(60),
+        timeout: Duration::from_mins(1),
         is_cancelled: || CANCELLED.load(Ordering::Relaxed),
         ..small_limits()
     };
@@ -169,7 +169,7 @@ fn exceptions_run_and_their_garbage_is_collected() {
                  (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 300000))))
              (i64.const 8))"#,
     );
-    let limits = Limits { memory_bytes: 4 << 20, timeout: Duration::from_secs(60), ..Limits::default() };
+    let limits = Limits { memory_bytes: 4 << 20, timeout: Duration::from_mins(1), ..Limits::default() };
     let recipe = Recipe::new(store(&throws), None, setup(), limits, false).unwrap();
     let result = decode_with(&mut Instances::default(), &recipe, &[], exactly(8)).unwrap();
     assert_eq!(result, [7, 0, 0, 0, 0, 0, 0, 0]);

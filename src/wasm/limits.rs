@@ -32,7 +32,7 @@ impl Default for Limits {
         Self {
             memory_bytes: 1 << 30,
             total_memory_bytes: 4 << 30,
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
             is_trusted: false,
             is_cancelled: || false,
         }

@@ -77,16 +77,16 @@ impl Survey {
             }
         }
         for payload in Parser::new(0).parse_all(bytes) {
-            surveyor.visit(&payload.map_err(damaged)?).map_err(|fault| match fault {
+            surveyor.visit(&payload.map_err(|error| damaged(&error))?).map_err(|fault| match fault {
                 Fault::Wasm(error) => error,
-                Fault::Parser(error) => damaged(error),
+                Fault::Parser(error) => damaged(&error),
             })?;
         }
         Ok(surveyor.finish())
     }
 }
 
-fn damaged(error: wasmparser::BinaryReaderError) -> WasmError {
+fn damaged(error: &wasmparser::BinaryReaderError) -> WasmError {
     WasmError::Invalid(format!("it is damaged: {error}"))
 }
 
@@ -157,11 +157,7 @@ impl Surveyor {
     fn visit(&mut self, payload: &Payload<'_>) -> Result<(), Fault> {
         self.bounds.visit(payload)?;
         match payload {
-            Payload::Version { .. } => {
-                if self.depth == 0 && !self.survey.is_component {
-                    self.cores = 1;
-                }
-            }
+            Payload::Version { .. } if self.depth == 0 && !self.survey.is_component => self.cores = 1,
             Payload::ModuleSection { unchecked_range, .. } => {
                 self.depth += 1;
                 self.cores += 1;
@@ -172,10 +168,10 @@ impl Surveyor {
             }
             Payload::ComponentSection { .. } => self.depth += 1,
             Payload::End(_) => self.depth = self.depth.saturating_sub(1),
-            Payload::CustomSection(section) if self.depth == 0 => {
-                if SIGNATURE_SECTIONS.contains(&section.name()) {
-                    self.survey.signature = Some(parse_signature(section.data())?);
-                }
+            Payload::CustomSection(section)
+                if self.depth == 0 && SIGNATURE_SECTIONS.contains(&section.name()) =>
+            {
+                self.survey.signature = Some(parse_signature(section.data())?);
             }
             Payload::ComponentImportSection(section) if self.depth == 0 => {
                 for import in section.clone() {

@@ -108,7 +108,8 @@ fn what_is_no_module_is_an_error() {
 #[test]
 fn what_would_take_the_compiler_long_is_refused() {
     let many = |count: usize, what: &str| format!("(module {})", what.repeat(count));
-    let exports: String = (0..1001).map(|number| format!(r#"(export "e{number}" (func 0))"#)).collect();
+    let exports: Vec<_> = (0..1001).map(|number| format!(r#"(export "e{number}" (func 0))"#)).collect();
+    let exports = exports.concat();
     let locals = "(local i64) ".repeat(10_001);
     let branches = |count: usize| "(block (br_if 0 (i32.const 0)))".repeat(count);
     let names = |locals: usize, blocks: usize| {
@@ -164,7 +165,7 @@ fn components_that_become_very_many_are_refused() {
     for number in 1..60 {
         let instances = format!("(instance (instantiate $o{}))", number - 1).repeat(2);
         let outer = format!("(alias outer $top $c{0} (component $o{0}))", number - 1);
-        text += &format!("(component $c{number} {outer} {instances})");
+        text.extend(["(component $c", &number.to_string(), " ", &outer, " ", &instances, ")"]);
     }
     let text = text.replacen("(component", "(component $top", 1) + ")";
     assert!(matches!(of(&text), Err(WasmError::TooComplex { .. })));

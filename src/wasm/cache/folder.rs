@@ -31,9 +31,9 @@ static LIMIT_BYTES: AtomicU64 = AtomicU64::new(1 << 30);
 
 const TEMPORARY_PREFIX: &str = ".wazarr-";
 /// A temporary file of this age was left behind.
-const STALE: Duration = Duration::from_secs(3600);
+const STALE: Duration = Duration::from_hours(1);
 /// The time of last use is kept to this precision.
-const USE_PRECISION: Duration = Duration::from_secs(3600);
+const USE_PRECISION: Duration = Duration::from_hours(1);
 /// In front of a checksum of four bytes and what it is of.
 const MAGIC: &[u8; 12] = b"wazarr-wasm1";
 const HEADER_BYTES: usize = MAGIC.len() + 4;
@@ -110,7 +110,7 @@ impl Folder {
         if Digest::of(&bytes) == digest {
             return Some(bytes);
         }
-        self.remove(&self.bytes_path(digest));
+        remove(&self.bytes_path(digest));
         None
     }
 
@@ -120,7 +120,7 @@ impl Folder {
         if !fs::symlink_metadata(self.bytes_path(digest)).is_ok_and(|file| file.is_file()) {
             return None;
         }
-        if let Some(survey) = self.load_checked(&self.survey_path(digest)) {
+        if let Some(survey) = Self::load_checked(&self.survey_path(digest)) {
             let survey = serde_json::from_slice(&survey).ok().and_then(|json| Survey::from_json(&json));
             if let Some(survey) = survey {
                 return Some((survey, None));
@@ -144,15 +144,15 @@ impl Folder {
     /// Compiled code, if it is here and not damaged.
     #[must_use]
     pub fn load_code(&self, name: &str) -> Option<Checked> {
-        self.load_checked(&self.path.join(name))
+        Self::load_checked(&self.path.join(name))
     }
 
     /// What a file holds after its header, if its checksum is right; a damaged file is removed.
-    fn load_checked(&self, path: &Path) -> Option<Checked> {
+    fn load_checked(path: &Path) -> Option<Checked> {
         let bytes = read(path).ok()?;
         let is_sound = bytes.get(HEADER_BYTES..).is_some_and(|body| bytes[..HEADER_BYTES] == header(body));
         if !is_sound {
-            self.remove(path);
+            remove(path);
             return None;
         }
         Some(Checked(bytes))
@@ -164,11 +164,6 @@ impl Folder {
 
     fn survey_path(&self, digest: Digest) -> PathBuf {
         self.path.join(format!("{}-{}.json", digest.hex(), survey::VERSION))
-    }
-
-    /// Another process may have been faster.
-    fn remove(&self, path: &Path) {
-        drop(fs::remove_file(path));
     }
 
     fn write(&self, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
@@ -188,7 +183,7 @@ impl Folder {
         };
         let written = write();
         if written.is_err() {
-            self.remove(&temporary);
+            remove(&temporary);
         }
         written
     }
@@ -205,7 +200,7 @@ impl Folder {
             let age = now.duration_since(used).unwrap_or_default();
             let is_temporary = entry.file_name().to_string_lossy().starts_with(TEMPORARY_PREFIX);
             match (metadata.is_file(), is_temporary) {
-                (true, true) if age > STALE => self.remove(&entry.path()),
+                (true, true) if age > STALE => remove(&entry.path()),
                 (true, false) if is_ours(&entry.path()) => {
                     sum += metadata.len();
                     files.push((used, metadata.len(), entry.path()));
@@ -219,7 +214,7 @@ impl Folder {
                 return;
             }
             sum -= len_bytes;
-            self.remove(&path);
+            remove(&path);
         }
     }
 }
@@ -301,4 +296,9 @@ fn check_owner(metadata: &fs::Metadata, is_folder: bool) -> Option<String> {
 fn check_owner(_: &fs::Metadata, _: bool) -> Option<String> {
     // Here a user's folders are out of the reach of others unless somebody opened them.
     None
+}
+
+/// Removes a file, which another process may have done already.
+fn remove(path: &Path) {
+    drop(fs::remove_file(path));
 }
