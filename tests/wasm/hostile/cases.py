@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from tests.wasm import guests
@@ -16,6 +17,14 @@ MARK: Final = 0xEE
 """First byte of the chunk with which guests do harm; with every other chunk they are sound."""
 
 CORPUS: Final[dict[str, Case]] = {}
+
+
+def most_resident_kib() -> int:
+    """Return the most memory that this process ever had; `getrusage` counts the parent's before the start."""
+    (line,) = (
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
+    return int(line.split()[1])
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import random
-import resource
 import sys
 import time
 from collections import Counter
 from typing import Final
 
 from tests.wasm import guests
-from tests.wasm.hostile.cases import sound
+from tests.wasm.hostile.cases import most_resident_kib, sound
 from tests.wasm.hostile.families import sound_component, sound_lists, sound_map, sound_numcodecs
 from wazarr import _native
 from wazarr.errors import CodecError
@@ -116,7 +115,7 @@ def main() -> None:
     # None of them left anything behind: the good ones still work.
     for module in modules:
         assert meet(module) in {"works", "changes the data"}
-    resident_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    resident_kib = most_resident_kib()
     print(json.dumps({"outcomes": outcomes, "slowest": slowest, "resident_kib": resident_kib}))
 
 
