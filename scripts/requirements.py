@@ -1,7 +1,7 @@
 """Print requirements from `pyproject.toml`, one a line, for ``pip install -r``.
 
-``requirements.py NAME...`` takes dependency groups and extras; ``run`` stands for the package's
-own dependencies. (pip itself reads groups only from 25.1 on, newer than what Python 3.11 ships.)
+``requirements.py NAME...`` takes dependency groups, and extras of other names; ``run`` stands for the
+package's own dependencies. (pip itself reads groups only from 25.1 on, newer than what Python 3.11 ships.)
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ def requirements(name: str, pyproject: dict[str, Any]) -> list[str]:
     project = pyproject["project"]
     if name == "run":
         return list(project["dependencies"])
-    if name in project["optional-dependencies"]:
+    groups = pyproject["dependency-groups"]
+    if name not in groups:
         return list(project["optional-dependencies"][name])
     found: list[str] = []
-    for entry in pyproject["dependency-groups"][name]:
+    for entry in groups[name]:
         if isinstance(entry, dict):
             found += requirements(entry["include-group"], pyproject)
         else:
