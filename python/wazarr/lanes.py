@@ -1,9 +1,9 @@
 """Requests in flight through a store's asynchronous methods: how many, and when there should be more.
 
 A store far away wants as many as allowed at once: each waits, nobody works. One on this machine wants few:
-with 64 requests for 1 MiB under way all of them end at the end, and nothing is there to be decoded before
-(Icechunk over a local folder: 1.06 of the time of the best rival with 64 in flight, 0.75 with 8). So where
-nobody said how many, a few begin, and the others follow as soon as nothing arrives and the processors are
+with 64 requests for 1 MiB under way all of them end at the end, and nothing is there to be decoded before.
+(`make bench BENCH_ARGS=stores` shows it with Icechunk over a local folder.) So where nobody said how many, a
+few begin, and the others follow as soon as nothing arrives and the processors are
 idle: after 4 ms.
 """
 
