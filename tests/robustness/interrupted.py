@@ -54,7 +54,7 @@ def _values() -> np.ndarray[Any, Any]:
 
 def _array(store: Any, **settings: Any) -> zarr.Array[Any]:
     keywords = {"shape": SHAPE, "chunks": CHUNKS, "dtype": "u2", **settings}
-    return zarr.create_array(store, compressors=zarr.codecs.GzipCodec(level=6), **keywords)
+    return zarr.create_array(store, compressors=zarr.codecs.ZstdCodec(level=12), **keywords)
 
 
 def prepare(action: str, folder: str) -> Callable[[], object]:

@@ -53,7 +53,7 @@ async def test_a_cancelled_task_stops_the_work(tmp_path: Path, kind: str) -> Non
             shape=values.shape,
             chunks=(2, 512, 512),
             dtype="u2",
-            compressors=zarr.codecs.GzipCodec(level=9),
+            compressors=zarr.codecs.ZstdCodec(level=12),
         )
         task = asyncio.ensure_future(array.setitem(slice(None), values))
         await asyncio.sleep(0.2)
