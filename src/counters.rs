@@ -56,6 +56,8 @@ pub struct Counters {
     pub direct_refused: AtomicU64,
     /// Files that were still open from an earlier read.
     pub handles_reused: AtomicU64,
+    /// Files that the system was asked to read before their turn.
+    pub asked_ahead: AtomicU64,
 }
 
 /// The process's counters.
@@ -80,6 +82,7 @@ pub static COUNTERS: Counters = Counters {
     direct: AtomicU64::new(0),
     direct_refused: AtomicU64::new(0),
     handles_reused: AtomicU64::new(0),
+    asked_ahead: AtomicU64::new(0),
 };
 
 impl Counters {
@@ -127,8 +130,13 @@ impl Counters {
         self.handles_reused.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a file that the system was asked to read before its turn.
+    pub fn add_asked_ahead(&self) {
+        self.asked_ahead.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Every counter, with where it stands.
-    pub fn all(&self) -> [(&'static str, &AtomicU64); 16] {
+    pub fn all(&self) -> [(&'static str, &AtomicU64); 17] {
         [
             ("read.chunks", &self.read.chunks),
             ("read.bytes_encoded", &self.read.bytes_encoded),
@@ -146,6 +154,7 @@ impl Counters {
             ("files.direct", &self.direct),
             ("files.direct_refused", &self.direct_refused),
             ("files.reused", &self.handles_reused),
+            ("files.asked_ahead", &self.asked_ahead),
         ]
     }
 

@@ -17,8 +17,11 @@
 pub mod bindings;
 pub mod codec;
 pub mod counters;
+pub mod distance;
 pub mod error;
 pub mod gather;
+#[cfg(feature = "python")]
+mod kept;
 pub mod locks;
 pub mod pipeline;
 pub mod plan;

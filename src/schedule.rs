@@ -159,16 +159,30 @@ impl Workers {
 
     /// Lends kept scratch memory to `body`.
     pub fn with_scratch<T>(&self, body: impl FnOnce(&mut Scratch) -> T) -> T {
-        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut scratch = kept.unwrap_or_default();
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = take_warmest(&mut kept()).unwrap_or_default();
         let result = body(&mut scratch);
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nested lanes may hold more scratch for a while than there are threads.
-        if kept.len() < self.max_workers {
-            kept.push(scratch);
-        }
+        let mut kept = kept();
+        kept.push(scratch);
+        // Nested lanes, of which each thread has at most one, want little of it: theirs must not crowd out what
+        // the others have at hand.
+        let surplus = if kept.len() > 2 * self.max_workers { take_coldest(&mut kept) } else { None };
+        drop(kept);
+        drop(surplus);
         result
     }
+}
+
+/// Takes the scratch memory with the most contexts, of several the one that was used last.
+fn take_warmest(kept: &mut Vec<Scratch>) -> Option<Scratch> {
+    let (warmest, _) = kept.iter().enumerate().max_by_key(|(_, scratch)| scratch.context_count())?;
+    Some(kept.remove(warmest))
+}
+
+/// Takes the scratch memory with the fewest contexts, of several the one that was not used for longest.
+fn take_coldest(kept: &mut Vec<Scratch>) -> Option<Scratch> {
+    let (coldest, _) = kept.iter().enumerate().min_by_key(|(_, scratch)| scratch.context_count())?;
+    Some(kept.remove(coldest))
 }
 
 /// What kind of thread runs a job.
@@ -299,6 +313,12 @@ impl Backlog {
             Thread::Spare => state.spare += 1,
         }
     }
+}
+
+/// Whether the calling thread is one of the pool's, or stands in for one.
+#[must_use]
+pub fn is_worker() -> bool {
+    BACKLOG.with_borrow(Option::is_some)
 }
 
 /// Runs code that is not ours, and that may wait for work of ours.
@@ -449,6 +469,31 @@ pub fn guarded<T>(body: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn scratch_memory_with_contexts_stays() {
+        let workers = Workers::get(2).unwrap();
+        *workers.kept.lock().unwrap() = Vec::new();
+        let contexts = |scratch: &Scratch| scratch.context_count();
+        for _ in 0..3 {
+            workers.with_scratch(|one| {
+                workers.with_scratch(|two| {
+                    // A nested lane, which needs buffers alone.
+                    workers.with_scratch(|nested| drop(nested.take_vec()));
+                    (*one.context::<u8>(), *two.context::<u8>()) = (1, 1);
+                });
+            });
+            let kept = workers.kept.lock().unwrap();
+            assert_eq!(kept.iter().filter(|scratch| contexts(scratch) == 1).count(), 2);
+            assert!(kept.len() <= 4);
+        }
+        workers.with_scratch(|scratch| assert_eq!(contexts(scratch), 1));
+        let mut kept: Vec<_> = (0..2).map(|_| Scratch::default()).collect();
+        kept[1].context::<u8>();
+        assert_eq!(take_coldest(&mut kept).map(|scratch| contexts(&scratch)), Some(0));
+        assert_eq!(take_warmest(&mut kept).map(|scratch| contexts(&scratch)), Some(1));
+        assert!(take_warmest(&mut kept).is_none() && take_coldest(&mut kept).is_none());
+    }
 
     #[test]
     fn every_index_runs_once_and_the_first_failure_wins() {

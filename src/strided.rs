@@ -17,6 +17,7 @@
 
 use smallvec::SmallVec;
 
+use crate::distance;
 use crate::plan::regions::{Extent, Region, RegionAxis};
 
 /// Elements along each side of a tile of a transposition: 32 × 32 × 8 bytes is 8 KiB on either side.
@@ -279,7 +280,14 @@ unsafe fn copy_runs(target: *mut u8, source: *const u8, loops: &[Loop], len_byte
             33..=64 => pairs::<32>(target, source, loops, len_bytes),
             65..=128 => pairs::<64>(target, source, loops, len_bytes),
             _ => walk(loops, |to, from| {
-                std::ptr::copy_nonoverlapping(source.offset(from), target.offset(to), len_bytes);
+                let (target, source) = (target.offset(to), source.offset(from));
+                if distance::is_bad(source.addr(), target.addr(), len_bytes) {
+                    // No one else has either run while this lasts: the caller's promise.
+                    let target = std::slice::from_raw_parts_mut(target, len_bytes);
+                    distance::copy(target, std::slice::from_raw_parts(source, len_bytes));
+                } else {
+                    std::ptr::copy_nonoverlapping(source, target, len_bytes);
+                }
             }),
         }
     }

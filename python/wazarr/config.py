@@ -10,15 +10,19 @@ from __future__ import annotations
 import os
 import re
 import warnings
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zarr.core.config import config as zarr_config
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 __all__ = ["DEFAULTS", "get", "limits", "store_concurrency"]
+
+_Setting = TypeVar("_Setting")
 
 DEFAULT_ASYNC_CONCURRENCY = 10
 """zarr's default for `async.concurrency`: a user who set another number meant it."""
@@ -217,8 +221,14 @@ def allows_pickle() -> bool:
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
+_ignored = 0
+"""How many settings made no sense so far."""
+
+
 def _ignoring(key: str, value: object, why: str) -> None:
     """Report a setting that makes no sense; the default holds."""
+    global _ignored
+    _ignored += 1
     warnings.warn(f"ignoring {key}={value!r}: {why}", UserWarning, stacklevel=4)
 
 
@@ -266,9 +276,33 @@ def wasm_as_written() -> str:
     return repr(written) if written else ""
 
 
-def wasm_limits() -> dict[str, int | float]:
+def _while_unchanged(read: Callable[[], _Setting]) -> Callable[[], _Setting]:
+    """Read something from the configuration once for as long as it stays the same.
+
+    What makes no sense is reported each time it is asked for.
+    """
+    known: tuple[object, Any] = (None, None)
+
+    @wraps(read)
+    def kept() -> _Setting:
+        nonlocal known
+        written = wasm_as_written(), os.environ.get("XDG_CACHE_HOME"), os.environ.get("HOME")
+        last_written, answer = known
+        if last_written == written:
+            return answer  # type: ignore[no-any-return]
+        before = _ignored
+        answer = read()
+        if before == _ignored:
+            known = written, answer
+        return answer  # type: ignore[no-any-return]
+
+    return kept
+
+
+@_while_unchanged
+def wasm_limits() -> Mapping[str, int | float]:
     """Return the limits of guests and of what is kept of modules, by the names that the engine knows."""
-    return {
+    limits = {
         "memory_bytes": _positive("wazarr.wasm.memory_limit"),
         "total_memory_bytes": _positive("wazarr.wasm.total_memory_limit"),
         "timeout_s": _seconds("wazarr.wasm.timeout_s"),
@@ -276,6 +310,7 @@ def wasm_limits() -> dict[str, int | float]:
         "compiled_modules": _positive("wazarr.wasm.compiled_modules_limit"),
         "cache_bytes": _positive("wazarr.wasm.cache_limit"),
     }
+    return MappingProxyType(limits)
 
 
 def wasm_module_limit() -> int:
@@ -298,6 +333,7 @@ def wasm_fetch_timeout() -> float:
     return _seconds("wazarr.wasm.fetch_timeout_s")
 
 
+@_while_unchanged
 def wasm_cache_dir() -> str | None:
     """Return the folder that keeps modules and what they compile to, or None if nothing is to be kept."""
     value = get("wazarr.wasm.cache_dir")
@@ -318,6 +354,7 @@ def wasm_allow() -> tuple[str, ...]:
     return _texts("wazarr.wasm.allow")
 
 
+@_while_unchanged
 def wasm_trusted() -> frozenset[str]:
     """Return the digests of modules that run without a time limit."""
     digests = _texts("wazarr.wasm.trusted")

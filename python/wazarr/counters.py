@@ -22,7 +22,8 @@ def counters() -> dict[str, Any]:
         ranges that were fetched together; ``"files"``: ``"direct"`` and ``"direct_refused"`` for files that
         were to be read or written past the page cache, and could or could not be
         (`codec_pipeline.direct_io`), ``"reused"`` for files that were still open
-        (`codec_pipeline.file_handle_cache_size`); ``"fallbacks"``: ``{reason: chunks}``.
+        (`codec_pipeline.file_handle_cache_size`), ``"asked_ahead"`` for files outside the page cache that
+        the system was asked to read before their turn; ``"fallbacks"``: ``{reason: chunks}``.
     """
     answer: dict[str, Any] = {}
     for name, count in _native.counters().items():

@@ -11,7 +11,6 @@ use crate::codec::chain::{Chain, ChainParts, EngineCounts};
 use crate::codec::fill::Fill;
 use crate::codec::python::PythonCodec;
 use crate::codec::registry::{self, BindOptions};
-use crate::codec::scratch::resize;
 use crate::codec::sharding::{IndexLocation, Sharding, WriteOrder};
 use crate::codec::vlen::VlenKind;
 use crate::codec::wasm::WasmCodec;
@@ -91,18 +90,20 @@ impl PyCodec {
         limit_bytes: usize,
     ) -> PyResult<Bound<'py, PyBytes>> {
         run::caught(py, || {
-            let decoded = wasm::run_codec(py, self.codec.name(), Direction::Decode, |scratch| {
-                let mut decoded = Vec::new();
-                match expected_len {
-                    Some(len) if len > limit_bytes => {
-                        return Err(CodecFault::DecodedLength { expected: limit_bytes, actual: len });
-                    }
-                    Some(len) => {
-                        resize(&mut decoded, len)?;
-                        self.codec.decode_into(encoded, &mut decoded, scratch)?;
-                    }
-                    None => self.codec.decode_bounded(encoded, &mut decoded, limit_bytes, scratch)?,
+            let name = self.codec.name();
+            if let Some(len) = expected_len.filter(|&len| len <= limit_bytes) {
+                return PyBytes::new_with(py, len, |decoded| {
+                    wasm::run_codec(py, name, Direction::Decode, |scratch| {
+                        self.codec.decode_into(encoded, decoded, scratch)
+                    })
+                });
+            }
+            let decoded = wasm::run_codec(py, name, Direction::Decode, |scratch| {
+                if let Some(actual) = expected_len {
+                    return Err(CodecFault::DecodedLength { expected: limit_bytes, actual });
                 }
+                let mut decoded = Vec::new();
+                self.codec.decode_bounded(encoded, &mut decoded, limit_bytes, scratch)?;
                 Ok(decoded)
             });
             Ok(PyBytes::new(py, &decoded?))

@@ -7,6 +7,7 @@ use pyo3::types::PyDict;
 use crate::codec::registry::BindError;
 use crate::codec::{CodecFault, Direction};
 use crate::error::Error;
+use crate::kept;
 use crate::plan::PlanError;
 use crate::wasm::WasmError;
 
@@ -78,8 +79,8 @@ pub(super) fn to_python(py: Python<'_>, error: Error) -> PyErr {
         }
         Error::Plan(error) => plan_error(py, &error),
         Error::Cancelled => make(py, "make_cancelled_error", &keywords(py, &[])),
-        Error::Python(error) => match error.downcast::<PyErr>() {
-            Ok(error) => *error,
+        Error::Python(error) => match kept::exception(py, error) {
+            Ok(error) => error,
             Err(error) => PyRuntimeError::new_err(error.to_string()),
         },
         Error::Internal(_) => {
@@ -132,8 +133,8 @@ fn codec_error(
         _ => None,
     };
     let cause = match fault {
-        CodecFault::Python(error) => error.downcast::<PyErr>().ok(),
-        CodecFault::OutOfMemory { .. } => Some(Box::new(PyMemoryError::new_err(message.to_owned()))),
+        CodecFault::Python(error) => kept::exception(py, error).ok(),
+        CodecFault::OutOfMemory { .. } => Some(PyMemoryError::new_err(message.to_owned())),
         _ => None,
     };
     let items = [

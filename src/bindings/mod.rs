@@ -83,6 +83,7 @@ mod _native {
     /// To be called in the child after a fork.
     #[pyfunction]
     fn after_fork_in_child() {
+        crate::kept::after_fork_in_child();
         super::run::after_fork_in_child();
         super::remote::after_fork_in_child();
         super::wasm::after_fork_in_child();

@@ -13,6 +13,7 @@ use pyo3::types::{PyBytes, PyString};
 use super::text::TextArray;
 use crate::codec::vlen::{Elements, VlenKind};
 use crate::error::Error;
+use crate::kept;
 use crate::pipeline::{ObjectSink, ObjectSource};
 use crate::plan::Region;
 use crate::scatter::ArrayMemory;
@@ -121,7 +122,7 @@ fn text(py: Python<'_>, bytes: &[u8]) -> PyResult<Py<PyAny>> {
 }
 
 fn python_error(error: PyErr) -> Error {
-    Error::Python(Box::new(error))
+    Error::Python(kept::cause(error))
 }
 
 impl ObjectSink for ObjectArray {

@@ -20,6 +20,7 @@ use crate::codec::Scratch;
 use crate::codec::sharding::{IndexLocation, ShardIndex};
 use crate::counters::COUNTERS;
 use crate::error::Error;
+use crate::kept::{self, Kept};
 use crate::pipeline::ObjectSink;
 use crate::pipeline::feeding::Feeding;
 use crate::pipeline::read::{self, Part, ReadRequest, ReadTarget, ReadTask, Segments};
@@ -45,7 +46,7 @@ struct ReadWork {
     backend: Backend,
     feeding: Arc<Feeding>,
     /// The output array, alive as long as somebody may write to it.
-    _out: Py<PyAny>,
+    _out: Kept<Py<PyAny>>,
 }
 
 impl remote::RemoteRead for ReadWork {
@@ -138,7 +139,7 @@ pub(crate) fn plan_read(
             && !request.tasks().iter().any(|task| has_foreign(&task.chain));
         let limits = limits.for_chunks_of(request.chunk_bytes());
         let feeding = Arc::default();
-        let work = Arc::new(ReadWork { request, backend, feeding, _out: out.clone().into_any().unbind() });
+        let work = Arc::new(ReadWork { request, backend, feeding, _out: out.clone().into_any().into() });
         Ok(Some(ReadJob { work, limits, cancel: CancelToken::default(), is_short }))
     })
 }
@@ -175,7 +176,7 @@ impl ReadJob {
     /// What the read would touch: inner chunks, ranges, elements, bytes decoded, bytes to fetch.
     fn survey(&self, py: Python<'_>) -> (usize, usize, usize, Option<usize>, Option<usize>) {
         let fetch = self.work.backend.fetch();
-        let survey = py.detach(|| Survey::of(&self.work.request, fetch));
+        let survey = kept::detach(py, || Survey::of(&self.work.request, fetch));
         (
             survey.inner_chunks,
             survey.ranges,
@@ -190,7 +191,7 @@ impl ReadJob {
         run::caught(py, || {
             let work = &self.work;
             work.backend.load(py, |_| true)?;
-            let result = py.detach(|| {
+            let result = kept::detach(py, || {
                 run::on_this_thread(&self.limits, &self.cancel, |spread, scratch| {
                     read::read(&work.request, work.backend.chunks()?, spread, scratch)
                 })
@@ -294,13 +295,12 @@ impl ReadJob {
             let held = Held::new(array)?;
             let request = &self.work.request;
             let key = self.work.backend.key(index);
-            let (shard_index, ranges) = py
-                .detach(|| {
-                    run::on_this_thread(&self.limits, &self.cancel, |_, scratch| {
-                        request.decode_shard_index(index, held.as_slice(), key, scratch)
-                    })
+            let (shard_index, ranges) = kept::detach(py, || {
+                run::on_this_thread(&self.limits, &self.cancel, |_, scratch| {
+                    request.decode_shard_index(index, held.as_slice(), key, scratch)
                 })
-                .map_err(|error| errors::to_python(py, error))?;
+            })
+            .map_err(|error| errors::to_python(py, error))?;
             let ranges = ranges.into_iter().map(|range| (range.start, range.end)).collect();
             Ok((PyShardIndex { index: shard_index }, ranges))
         })
@@ -353,8 +353,7 @@ impl ReadJob {
         body: impl FnOnce(Work<'_>, &mut Scratch) -> Result<(), Error> + Send + 'static,
     ) -> PyResult<usize> {
         if self.is_short {
-            return py
-                .detach(|| run::on_this_thread(&self.limits, &self.cancel, body))
+            return kept::detach(py, || run::on_this_thread(&self.limits, &self.cancel, body))
                 .map(|()| 0)
                 .map_err(|error| errors::to_python(py, error));
         }

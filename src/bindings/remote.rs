@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::run::{self, Limits};
 use crate::error::Error;
+use crate::kept;
 use crate::pipeline::feeding::Feeding;
 use crate::pipeline::remote::Decoders;
 use crate::process::PerProcess;
@@ -34,8 +35,12 @@ fn runtime() -> Result<&'static Runtime, Error> {
         return Ok(runtime);
     }
     // One thread moves bytes faster than two decode them.
-    let built =
-        Builder::new_multi_thread().worker_threads(1).thread_name("wazarr-network").enable_all().build();
+    let built = Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("wazarr-network")
+        .on_thread_start(kept::mark_thread)
+        .enable_all()
+        .build();
     let runtime = built.map_err(|error| Error::Internal(format!("could not start a thread: {error}")))?;
     Ok(slot.get_or_init(|| runtime))
 }

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use super::errors;
 use crate::codec::Scratch;
 use crate::error::Error;
+use crate::kept;
 use crate::locks::{self, ChunkName};
 use crate::process::PerProcess;
 use crate::python_call;
@@ -65,6 +66,7 @@ impl<'py> FromPyObject<'_, 'py> for Limits {
 
 /// Runs the body of a method that Python calls, turning a panic into an error: none may cross into Python.
 pub(crate) fn caught<T>(py: Python<'_>, body: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
+    kept::let_go(py);
     guarded(|| Ok(body())).unwrap_or_else(|error| Err(errors::to_python(py, error)))
 }
 
@@ -129,7 +131,7 @@ const EXIT_WAIT: Duration = Duration::from_secs(2);
 /// Cancels every request and waits until no thread of ours needs the interpreter: before it goes down.
 pub(crate) fn finish_all(py: Python<'_>) {
     let all = IN_FLIGHT.get();
-    py.detach(|| {
+    kept::detach(py, || {
         let end = Instant::now() + EXIT_WAIT;
         let mut requests = all.requests.lock().unwrap_or_else(PoisonError::into_inner);
         while !requests.is_empty() {
@@ -176,6 +178,8 @@ pub(crate) fn tell(notify: Py<PyAny>, result: Result<(), Error>) {
     // At exit the interpreter may be gone; then nobody waits either.
     let told = guarded(|| {
         Python::try_attach(|py| {
+            // Before anybody hears of the end: what the work kept alive is free by then.
+            kept::let_go(py);
             let answer = match result {
                 Ok(()) => py.None().into_bound(py),
                 Err(error) => errors::to_python(py, error).into_value(py).into_bound(py).into_any(),
@@ -197,7 +201,7 @@ pub(crate) fn once_locked(
     notify: Py<PyAny>,
     then: impl FnOnce(Python<'_>, Py<PyAny>, locks::Held) -> PyResult<()> + Send + 'static,
 ) {
-    py.detach(|| {
+    kept::detach(py, || {
         locks::lock(names, move |held| {
             Python::try_attach(|py| {
                 let on_error = notify.clone_ref(py);
@@ -214,5 +218,8 @@ pub(crate) fn once_locked(
 
 /// Runs `body` with the interpreter lock, from a thread of the pool.
 pub(crate) fn with_python(body: impl FnOnce(Python<'_>) -> PyResult<()>) -> Result<(), Error> {
-    Python::attach(|py| body(py).map_err(|error| Error::Python(Box::new(error))))
+    Python::attach(|py| {
+        kept::let_go(py);
+        body(py).map_err(|error| Error::Python(kept::cause(error)))
+    })
 }

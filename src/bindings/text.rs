@@ -19,6 +19,7 @@ use pyo3::types::PyCapsule;
 use super::objects::paired_offsets;
 use crate::codec::vlen::{Elements, Span};
 use crate::error::Error;
+use crate::kept::{self, Kept};
 use crate::pipeline::{ObjectSink, ObjectSource};
 use crate::plan::Region;
 use crate::scatter::ArrayMemory;
@@ -101,7 +102,7 @@ impl Functions {
 pub(crate) struct TextArray {
     memory: ArrayMemory,
     /// The array's own data type, which has the memory of its strings.
-    dtype: Py<PyAny>,
+    dtype: Kept<Py<PyAny>>,
     functions: &'static Functions,
 }
 
@@ -115,7 +116,7 @@ impl TextArray {
         if !is_text || dtype.getattr_opt(intern!(py, "na_object"))?.is_some() || !is_aligned(array, &memory) {
             return Ok(None);
         }
-        Ok(Some(Self { memory, dtype: dtype.into_any().unbind(), functions }))
+        Ok(Some(Self { memory, dtype: dtype.into_any().into(), functions }))
     }
 
     fn lock(&self) -> Locked<'_> {
@@ -158,7 +159,7 @@ impl Locked<'_> {
             return Ok(());
         }
         let message = format!("numpy has no memory for a string of {} bytes", text.len());
-        Err(Error::Python(Box::new(PyMemoryError::new_err(message))))
+        Err(Error::Python(kept::cause(PyMemoryError::new_err(message))))
     }
 
     /// The text at `offset`, which the array's extent holds.

@@ -16,6 +16,7 @@ use super::chain::PyCodec;
 use super::{errors, run};
 use crate::codec::wasm::WasmCodec;
 use crate::codec::{CodecFault, Direction, Scratch};
+use crate::kept;
 use crate::process::PerProcess;
 use crate::schedule::{Stopper, is_cancelled_here, stoppable};
 use crate::wasm::cache::folder::{self, Folder};
@@ -44,7 +45,7 @@ fn open_folder(py: Python<'_>, path: Option<&str>) -> PyResult<Option<Arc<Folder
     if let Some(known) = folders().get(path) {
         return Ok(known.clone());
     }
-    let opened = py.detach(|| Folder::open(Path::new(path)));
+    let opened = kept::detach(py, || Folder::open(Path::new(path)));
     let (folder, problem) = match opened {
         Ok(folder) => (Some(Arc::new(folder)), None),
         Err(error) => (None, Some(format!("{error}; modules are compiled anew in every process"))),
@@ -62,7 +63,7 @@ fn open_folder(py: Python<'_>, path: Option<&str>) -> PyResult<Option<Arc<Folder
 #[pyo3(signature = (module, *, module_limit_bytes))]
 pub(crate) fn wasm_survey(py: Python<'_>, module: &[u8], module_limit_bytes: usize) -> PyResult<String> {
     run::caught(py, || {
-        let survey = py.detach(|| {
+        let survey = kept::detach(py, || {
             let survey = Survey::of(module, module_limit_bytes)?;
             let mut json = survey.to_json();
             json["digest"] = Value::from(Digest::of(module).to_string());
@@ -84,7 +85,7 @@ pub(crate) fn wasm_put(
 ) -> PyResult<String> {
     run::caught(py, || {
         let folder = open_folder(py, cache_dir)?;
-        let stored = py.detach(|| {
+        let stored = kept::detach(py, || {
             let expected = digest.map(Digest::parse).transpose()?;
             cache::put(module, expected, folder, module_limit_bytes)
         });
@@ -97,7 +98,7 @@ pub(crate) fn wasm_put(
 fn find(py: Python<'_>, digest: &str, cache_dir: Option<&str>) -> PyResult<Option<Arc<StoredModule>>> {
     let digest = Digest::parse(digest).map_err(|error| errors::wasm_error(py, Some(digest), &error))?;
     let folder = open_folder(py, cache_dir)?;
-    Ok(py.detach(|| cache::find(digest, folder.as_ref())))
+    Ok(kept::detach(py, || cache::find(digest, folder.as_ref())))
 }
 
 /// Whether a module is in memory or in the folder.
@@ -118,7 +119,7 @@ pub(crate) fn wasm_bytes<'py>(
     run::caught(py, || {
         let Some(module) = find(py, digest, cache_dir)? else { return Ok(None) };
         // What was removed from the folder meanwhile is not there.
-        let bytes = py.detach(|| module.bytes()).ok();
+        let bytes = kept::detach(py, || module.bytes()).ok();
         Ok(bytes.map(|bytes| PyBytes::new(py, &bytes)))
     })
 }
@@ -152,14 +153,14 @@ pub(crate) fn wasm_counters(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 /// What guests have written since this was last asked, with the digests of their modules.
 #[pyfunction]
 pub(crate) fn wasm_take_texts(py: Python<'_>) -> Vec<(String, String)> {
-    let texts = py.detach(wasi::take_texts);
+    let texts = kept::detach(py, wasi::take_texts);
     texts.into_iter().map(|(digest, text)| (digest.to_string(), text)).collect()
 }
 
 /// Drops every guest that is not in a call.
 #[pyfunction]
 pub(crate) fn wasm_drop_idle(py: Python<'_>) {
-    py.detach(instances::drop_idle);
+    kept::detach(py, instances::drop_idle);
 }
 
 /// What `setup` and `limits` of [`bind_wasm_codec`] say.
@@ -292,7 +293,7 @@ pub(super) fn run_codec<T: Send>(
     body: impl FnOnce(&mut Scratch) -> Result<T, CodecFault> + Send,
 ) -> PyResult<T> {
     let kept = || KEPT.get().lock().unwrap_or_else(PoisonError::into_inner);
-    let result = py.detach(|| {
+    let result = kept::detach(py, || {
         let mut scratch = kept().pop().unwrap_or_default();
         let result = stoppable(Stopper::Check(has_signal), || body(&mut scratch));
         let mut kept = kept();

@@ -17,6 +17,7 @@ use super::objects::{Variable, variable};
 use super::run::{self, Limits};
 use crate::counters::COUNTERS;
 use crate::error::Error;
+use crate::kept::{self, Kept};
 use crate::locks::{self, ChunkName};
 use crate::pipeline::remote;
 use crate::pipeline::write::{self, WriteRequest, WriteSource, WriteTask};
@@ -48,7 +49,7 @@ struct WriteWork {
     /// Chunks that the batch names twice run one after the other.
     is_parallel: bool,
     /// The caller's array, alive as long as somebody may read it.
-    _value: Py<PyAny>,
+    _value: Kept<Py<PyAny>>,
 }
 
 impl WriteWork {
@@ -156,7 +157,7 @@ pub(crate) fn plan_write(
             encoded: Mutex::new(request.tasks().iter().map(|_| None).collect()),
             request,
             backend,
-            _value: value.clone().into_any().unbind(),
+            _value: value.clone().into_any().into(),
         });
         Ok(Some(WriteJob {
             work,
@@ -204,7 +205,7 @@ impl WriteJob {
             let Some(_held) = locks::try_lock(self.names.clone()) else { return Ok(false) };
             let work = &self.work;
             work.backend.load(py, |index| work.request.tasks()[index].needs_existing())?;
-            let result = py.detach(|| {
+            let result = kept::detach(py, || {
                 run::on_this_thread(&self.limits, &self.cancel, |spread, scratch| {
                     write::write(&work.request, work.backend.chunks()?, spread, scratch)
                 })
@@ -268,7 +269,7 @@ impl WriteJob {
     /// Lets go of them.
     fn release(&self, py: Python<'_>) {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).take();
-        py.detach(|| drop(held));
+        kept::detach(py, || drop(held));
     }
 
     /// Whether the stored chunk `index`, if there is one, is needed.
@@ -307,8 +308,7 @@ impl WriteJob {
             };
             match notify {
                 Some(notify) => run::on_the_pool(py, &self.limits, &self.cancel, notify, body),
-                None => py
-                    .detach(|| run::on_this_thread(&self.limits, &self.cancel, body))
+                None => kept::detach(py, || run::on_this_thread(&self.limits, &self.cancel, body))
                     .map_err(|error| errors::to_python(py, error)),
             }
         })

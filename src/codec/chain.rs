@@ -16,7 +16,8 @@ use super::registry::BindError;
 use super::scratch::copy_of;
 use super::sharding::Sharding;
 use super::vlen::{self, Elements, VlenKind};
-use super::{ArraySpec, Codec, CodecFault, Direction, Engine, Scratch};
+use super::{ArraySpec, Codec, CodecFault, Direction, Encoded, Engine, Scratch};
+use crate::distance;
 use crate::error::StepError;
 use crate::plan::selection::{PerAxis, contiguous_strides};
 
@@ -271,7 +272,7 @@ impl Chain {
             if encoded.len() != decoded.len() {
                 return Err(self.length_fault(encoded.len()));
             }
-            decoded.copy_from_slice(encoded);
+            distance::copy(decoded, encoded);
             return Ok(());
         };
         self.decode_rest(rest, encoded, scratch, |bytes, scratch| {
@@ -284,6 +285,47 @@ impl Chain {
         match self.steps.as_slice() {
             [only] => Some(only),
             _ => None,
+        }
+    }
+
+    /// Whether [`Chain::decode_lent`] spares a copy.
+    #[must_use]
+    pub fn lends(&self) -> bool {
+        self.steps.first().is_some_and(|first| first.codec.lends())
+    }
+
+    /// Whether it spares another where the stored chunk is filled in.
+    #[must_use]
+    pub fn takes_filled(&self) -> bool {
+        self.only_step().is_some_and(|only| only.codec.takes_filled())
+    }
+
+    /// As [`Chain::decode`], but the serial buffer is shown to `take`. Only a chain that says so takes a chunk that
+    /// is filled in.
+    ///
+    /// # Errors
+    /// The step that failed, before anything was shown.
+    pub fn decode_lent(
+        &self,
+        encoded: Encoded<'_>,
+        take: &mut dyn FnMut(&[u8]),
+        scratch: &mut Scratch,
+    ) -> Result<(), StepError> {
+        let mut show = |first: &Step, encoded: Encoded<'_>, scratch: &mut Scratch| {
+            first
+                .codec
+                .decode_lent(encoded, self.len_bytes, take, scratch)
+                .map_err(|fault| step_error(first, fault))
+        };
+        match (self.steps.as_slice(), encoded) {
+            ([only], encoded) => show(only, encoded, scratch),
+            ([first, rest @ ..], Encoded::Bytes(bytes)) => {
+                self.decode_rest(rest, bytes, scratch, |bytes, scratch| {
+                    show(first, Encoded::Bytes(bytes), scratch)
+                })
+            }
+            ([], Encoded::Bytes(bytes)) => Err(self.length_fault(bytes.len())),
+            (_, Encoded::Filled { len_bytes, .. }) => Err(self.length_fault(len_bytes)),
         }
     }
 

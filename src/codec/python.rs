@@ -3,13 +3,12 @@
 //! Calls two functions made by `wazarr.codecs`, which speak the class's own interface. The interpreter
 //! lock is held for these calls only. Bytes are copied into objects that Python owns: a codec may keep them.
 
-use std::sync::Arc;
-
 use pyo3::buffer::PyBuffer;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::{Codec, CodecFault, Engine, Scratch};
+use crate::kept::{self, Kept};
 use crate::python_call;
 use crate::schedule::run_foreign;
 
@@ -18,9 +17,9 @@ use crate::schedule::run_foreign;
 pub struct PythonCodec {
     name: String,
     /// `bytes → buffer`, the whole decoded form.
-    decode: Arc<Py<PyAny>>,
+    decode: Kept<Py<PyAny>>,
     /// `bytes → buffer`, the whole encoded form; `None` leaves the chunk out of the store.
-    encode: Arc<Py<PyAny>>,
+    encode: Kept<Py<PyAny>>,
     /// Encoded length for the one decoded length there is, where the class says that it is fixed.
     encoded_len: Option<usize>,
 }
@@ -29,7 +28,7 @@ impl PythonCodec {
     /// A codec from its two functions.
     #[must_use]
     pub fn new(name: String, decode: Py<PyAny>, encode: Py<PyAny>, encoded_len: Option<usize>) -> Self {
-        Self { name, decode: Arc::new(decode), encode: Arc::new(encode), encoded_len }
+        Self { name, decode: Kept::new(decode), encode: Kept::new(encode), encoded_len }
     }
 
     /// Calls `function` and hands the bytes it answers to `take`.
@@ -39,7 +38,7 @@ impl PythonCodec {
         take: impl FnOnce(Python<'_>, &PyBuffer<u8>) -> Result<(), CodecFault>,
     ) -> Result<(), CodecFault> {
         Python::attach(|py| {
-            let fault = |error: PyErr| CodecFault::Python(Box::new(error));
+            let fault = |error: PyErr| CodecFault::Python(kept::cause(error));
             let input = PyBytes::new_with(py, input.len(), |bytes| {
                 bytes.copy_from_slice(input);
                 Ok(())
@@ -82,7 +81,7 @@ impl Codec for PythonCodec {
                     actual: buffer.len_bytes(),
                 });
             }
-            buffer.copy_to_slice(py, decoded).map_err(|error| CodecFault::Python(Box::new(error)))
+            buffer.copy_to_slice(py, decoded).map_err(|error| CodecFault::Python(kept::cause(error)))
         })
     }
 
@@ -97,14 +96,14 @@ impl Codec for PythonCodec {
             if buffer.len_bytes() > limit_bytes {
                 return Err(CodecFault::DecodedLength { expected: limit_bytes, actual: buffer.len_bytes() });
             }
-            *decoded = buffer.to_vec(py).map_err(|error| CodecFault::Python(Box::new(error)))?;
+            *decoded = buffer.to_vec(py).map_err(|error| CodecFault::Python(kept::cause(error)))?;
             Ok(())
         })
     }
 
     fn encode(&self, decoded: &[u8], encoded: &mut Vec<u8>, _: &mut Scratch) -> Result<(), CodecFault> {
         Self::call(&self.encode, decoded, |py, buffer| {
-            let bytes = buffer.to_vec(py).map_err(|error| CodecFault::Python(Box::new(error)))?;
+            let bytes = buffer.to_vec(py).map_err(|error| CodecFault::Python(kept::cause(error)))?;
             if self.encoded_len.is_some_and(|len| len != bytes.len()) {
                 return Err(CodecFault::Value(format!(
                     "it encodes to {} bytes where it said otherwise",

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 
 use super::CodecFault;
+use crate::distance::{self, SLACK_BYTES};
 
 /// Buffers above this stay with their chunk: a worker must not hoard memory after one huge chunk.
 const KEPT_BUFFER_MAX_BYTES: usize = 64 << 20;
@@ -51,8 +52,13 @@ pub fn copy_of(bytes: &[u8]) -> Result<Vec<u8>, CodecFault> {
 pub struct ScratchBuffer {
     /// As long as it ever was: memory is initialised once and never again.
     bytes: Vec<u8>,
+    /// Where they begin in it, out of the way of what is copied from and to them.
+    start: usize,
     len: usize,
 }
+
+/// Buffers shorter than this begin where they are.
+const PLACED_BYTES: usize = 16 << 10;
 
 impl ScratchBuffer {
     /// Sets the length; bytes past the old length are unspecified.
@@ -60,24 +66,40 @@ impl ScratchBuffer {
     /// # Errors
     /// No memory.
     pub fn set_len(&mut self, len_bytes: usize) -> Result<(), CodecFault> {
-        if self.bytes.len() < len_bytes {
-            resize(&mut self.bytes, len_bytes)?;
+        if self.bytes.len() < self.start + len_bytes {
+            self.grow(len_bytes)?;
         }
         self.len = len_bytes;
         Ok(())
+    }
+
+    #[cold]
+    fn grow(&mut self, len_bytes: usize) -> Result<(), CodecFault> {
+        let slack = if len_bytes < PLACED_BYTES { 0 } else { SLACK_BYTES };
+        let wanted = len_bytes.checked_add(slack).ok_or(CodecFault::OutOfMemory { len_bytes })?;
+        resize(&mut self.bytes, wanted)?;
+        let start = if slack == 0 { 0 } else { distance::padding(self.bytes.as_ptr().addr()) };
+        self.bytes.copy_within(self.start..self.start + self.len, start);
+        self.start = start;
+        Ok(())
+    }
+
+    /// Bytes that it can hold without more memory.
+    fn room_bytes(&self) -> usize {
+        self.bytes.len() - self.start
     }
 }
 
 impl Deref for ScratchBuffer {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.bytes[self.start..self.start + self.len]
     }
 }
 
 impl DerefMut for ScratchBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[..self.len]
+        &mut self.bytes[self.start..self.start + self.len]
     }
 }
 
@@ -115,7 +137,7 @@ impl Scratch {
             .iter()
             .enumerate()
             .min_by_key(|(_, buffer)| {
-                let have = buffer.bytes.len();
+                let have = buffer.room_bytes();
                 if have >= len_bytes { (0, have) } else { (1, usize::MAX - have) }
             })
             .map(|(index, _)| index);
@@ -146,6 +168,12 @@ impl Scratch {
         }
     }
 
+    /// How many contexts there are.
+    #[must_use]
+    pub fn context_count(&self) -> usize {
+        self.contexts.len()
+    }
+
     /// The kept context of type `T`, made on first use.
     pub fn context<T: Default + Send + 'static>(&mut self) -> &mut T {
         let slot = self.contexts.entry(TypeId::of::<T>()).or_insert_with(|| Box::<T>::default());
@@ -163,5 +191,29 @@ impl std::fmt::Debug for Scratch {
             .field("buffers", &self.buffers.len())
             .field("contexts", &self.contexts.len())
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_buffer_holds_survives_growth() {
+        let mut buffer = ScratchBuffer::default();
+        let mut held = Vec::new();
+        for len in [10, 5000, PLACED_BYTES, 50_000, 1 << 20, 100, 1 << 21] {
+            buffer.set_len(len).unwrap();
+            let kept = held.len().min(len);
+            assert_eq!(buffer[..kept], held[..kept], "{len}");
+            assert_eq!(buffer.len(), len);
+            held = (0..len).map(|number| (number % 253) as u8).collect();
+            buffer.copy_from_slice(&held);
+            if buffer.start > 0 {
+                assert_eq!(buffer.as_ptr().addr() % 4096, distance::OFFSET_BYTES);
+            }
+        }
+        assert!(buffer.set_len(usize::MAX).is_err());
+        assert_eq!(*buffer, held[..]);
     }
 }

@@ -1,9 +1,11 @@
 //! The WebAssembly engine: a codec whose code came with the data.
 //!
-//! One copy takes a chunk into the guest's memory; its result goes from there to where the chunk is wanted.
+//! One copy takes a chunk into the guest's memory, or the store puts it there; its result goes from there to where
+//! the chunk is wanted.
 
 use super::scratch::{reserve, resize};
-use super::{Codec, CodecFault, DataType, Direction, Engine, Scratch};
+use super::{Codec, CodecFault, DataType, Direction, Encoded, Engine, Scratch};
+use crate::distance;
 use crate::wasm::instances::{Instances, Recipe};
 use crate::wasm::{ArrayDescription, Guest, Interface, Kind, Room, WasmError};
 
@@ -163,15 +165,43 @@ impl Codec for WasmCodec {
         decoded: &mut [u8],
         scratch: &mut Scratch,
     ) -> Result<(), CodecFault> {
-        Self::check(self.decoded_len, decoded.len())?;
-        Self::check(self.encoded_len, encoded.len())?;
-        let room = Room { expected: Some(decoded.len()), limit: decoded.len() };
+        let decoded_len = decoded.len();
+        let mut take = |result: &[u8]| distance::copy(decoded, result);
+        self.decode_lent(Encoded::Bytes(encoded), decoded_len, &mut take, scratch)
+    }
+
+    fn lends(&self) -> bool {
+        true
+    }
+
+    fn takes_filled(&self) -> bool {
+        self.interface() == Interface::WazarrCore
+    }
+
+    fn decode_lent(
+        &self,
+        encoded: Encoded<'_>,
+        decoded_len: usize,
+        take: &mut dyn FnMut(&[u8]),
+        scratch: &mut Scratch,
+    ) -> Result<(), CodecFault> {
+        let encoded_len = match &encoded {
+            Encoded::Bytes(bytes) => bytes.len(),
+            Encoded::Filled { len_bytes, .. } => *len_bytes,
+        };
+        Self::check(self.decoded_len, decoded_len)?;
+        Self::check(self.encoded_len, encoded_len)?;
+        let room = Room { expected: Some(decoded_len), limit: decoded_len };
         self.call(Direction::Decode, scratch, |guest| {
-            guest.decode(encoded, room, &mut |result| {
+            let mut shown = |result: &[u8]| {
                 room.admit(result.len())?;
-                decoded.copy_from_slice(result);
+                take(result);
                 Ok(())
-            })
+            };
+            match encoded {
+                Encoded::Bytes(bytes) => guest.decode(bytes, room, &mut shown),
+                Encoded::Filled { len_bytes, fill } => guest.decode_filled(len_bytes, fill, room, &mut shown),
+            }
         })
     }
 
@@ -257,6 +287,31 @@ mod tests {
         let refused = codec.decode_bounded(&[0; 10], &mut bounded, 9, &mut scratch);
         assert!(matches!(refused, Err(CodecFault::DecodedLength { expected: 9, .. })), "{refused:?}");
         assert_eq!(codec.guest_bound(5, &mut scratch).unwrap(), None);
+    }
+
+    #[test]
+    fn chunks_are_filled_in_and_lent() {
+        let codec = codec(&guest(COPY), setup()).unwrap();
+        assert!(codec.lends() && codec.takes_filled());
+        let mut scratch = Scratch::default();
+        let chunk: Vec<u8> = (0..100_000_u32).map(|number| (number % 251) as u8).collect();
+        let mut encoded = Vec::new();
+        codec.encode(&chunk, &mut encoded, &mut scratch).unwrap();
+        let mut shown = Vec::new();
+        let mut take = |decoded: &[u8]| shown.extend_from_slice(decoded);
+        codec.decode_lent(Encoded::Bytes(&encoded), chunk.len(), &mut take, &mut scratch).unwrap();
+        let mut fill = |room: &mut [u8]| {
+            room.copy_from_slice(&encoded);
+            true
+        };
+        let filled = Encoded::Filled { len_bytes: encoded.len(), fill: &mut fill };
+        codec.decode_lent(filled, chunk.len(), &mut take, &mut scratch).unwrap();
+        let mut fail = |_: &mut [u8]| false;
+        let failing = Encoded::Filled { len_bytes: encoded.len(), fill: &mut fail };
+        let fault = codec.decode_lent(failing, chunk.len(), &mut take, &mut scratch).unwrap_err();
+        assert!(matches!(fault, CodecFault::Cancelled), "{fault:?}");
+        codec.decode_lent(Encoded::Bytes(&encoded), chunk.len() - 1, &mut take, &mut scratch).unwrap_err();
+        assert_eq!(shown, [chunk.clone(), chunk].concat());
     }
 
     #[test]

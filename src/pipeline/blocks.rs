@@ -11,6 +11,7 @@ use crate::codec::chain::Chain;
 use crate::codec::partial::{self, Layout};
 use crate::codec::scratch::ScratchBuffer;
 use crate::codec::{Direction, Scratch};
+use crate::distance;
 use crate::error::Error;
 use crate::plan::Region;
 use crate::scatter::Place;
@@ -250,7 +251,7 @@ impl ByteSource for Blocks<'_> {
         let copy = |range: Range<usize>, target: &mut [u8]| {
             self.with_buffer(|buffer| {
                 let start = self.decode_around(&range, buffer)?;
-                target.copy_from_slice(&buffer[start..start + range.len()]);
+                distance::copy(target, &buffer[start..start + range.len()]);
                 Ok::<_, Error>(())
             })
         };

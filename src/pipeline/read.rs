@@ -10,6 +10,7 @@ use crate::codec::chain::Chain;
 use crate::codec::scratch::ScratchBuffer;
 use crate::codec::sharding::{ShardIndex, Sharding, damaged};
 use crate::counters::COUNTERS;
+use crate::distance;
 use crate::error::Error;
 use crate::plan::{DisjointRegions, Selection};
 use crate::scatter::Output;
@@ -392,7 +393,7 @@ impl ByteSource for Segments<'_> {
         while range.start < range.end {
             let piece = self.beginning_of(&range)?;
             let (filled, rest) = target.split_at_mut(piece.len());
-            filled.copy_from_slice(piece);
+            distance::copy(filled, piece);
             target = rest;
             range.start += piece.len() as u64;
         }

@@ -12,6 +12,7 @@ mod handles;
 mod replace;
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
@@ -21,15 +22,25 @@ use std::sync::Arc;
 use self::ahead::Ahead;
 #[cfg(target_os = "linux")]
 use self::folder::Folder;
+#[cfg(target_os = "linux")]
+pub use self::folder::is_local;
 pub use self::handles::after_fork_in_child;
 use super::{ByteSource, ChunkStore, Use};
 use crate::codec::Scratch;
 use crate::codec::scratch::ScratchBuffer;
 use crate::counters::COUNTERS;
+use crate::distance;
 use crate::error::Error;
 
 /// A call of the system takes as long as copying so many bytes from the page cache.
 pub const REQUEST_COST_BYTES: u64 = 8 << 10;
+
+/// Whether a file is on this machine's own disks or in its memory, as far as is known.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn is_local(_: &File) -> bool {
+    false
+}
 
 /// How files are used.
 #[derive(Clone, Copy, Debug, Default)]
@@ -172,8 +183,7 @@ impl FilesystemBatch {
         }
         let is_direct = is_direct && direct::enable(&file);
         let len_bytes = status.len_bytes;
-        let file = if kept_handles > 0 && is_direct == self.access.is_direct && handles::are_sound_for(&file)
-        {
+        let file = if kept_handles > 0 && is_direct == self.access.is_direct && is_local(&file) {
             let file = Arc::new(file);
             handles::kept().keep(self.path(index), &file, status, is_direct, kept_handles);
             Handle::Kept(file)
@@ -274,13 +284,39 @@ impl ByteSource for OpenFile<'_> {
     }
 }
 
+/// Fills `target` with what is at `offset`; by way of memory of ours where copying from the page cache straight to
+/// it would be slow.
+pub(super) fn read_exact_at(file: &File, target: &mut [u8], mut offset: u64) -> io::Result<()> {
+    /// Bytes on their way that stay in a core's own cache.
+    const WAY_BYTES: usize = 128 << 10;
+    thread_local! {
+        static WAY: RefCell<ScratchBuffer> = RefCell::default();
+    }
+    let page_offset = usize::try_from(offset % 4096).unwrap_or(0);
+    if !distance::is_bad(page_offset, target.as_ptr().addr(), target.len()) {
+        return read_straight_at(file, target, offset);
+    }
+    WAY.with_borrow_mut(|way| {
+        if way.set_len(WAY_BYTES).is_err() {
+            return read_straight_at(file, target, offset);
+        }
+        for piece in target.chunks_mut(WAY_BYTES) {
+            let way = &mut way[..piece.len()];
+            read_straight_at(file, way, offset)?;
+            distance::copy(piece, way);
+            offset += piece.len() as u64;
+        }
+        Ok(())
+    })
+}
+
 #[cfg(unix)]
-pub(super) fn read_exact_at(file: &File, target: &mut [u8], offset: u64) -> io::Result<()> {
+fn read_straight_at(file: &File, target: &mut [u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::read_exact_at(file, target, offset)
 }
 
 #[cfg(windows)]
-pub(super) fn read_exact_at(file: &File, mut target: &mut [u8], mut offset: u64) -> io::Result<()> {
+fn read_straight_at(file: &File, mut target: &mut [u8], mut offset: u64) -> io::Result<()> {
     while !target.is_empty() {
         match std::os::windows::fs::FileExt::seek_read(file, target, offset) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),

@@ -11,6 +11,7 @@ use std::ops::Range;
 
 use crate::codec::Scratch;
 use crate::codec::scratch::ScratchBuffer;
+use crate::distance;
 use crate::error::Error;
 
 /// A stored value that can be read in parts. All parts come from one version of it, whatever writers do.
@@ -70,7 +71,7 @@ impl ByteSource for InMemory<'_> {
     }
 
     fn read_into(&self, range: Range<u64>, target: &mut [u8]) -> Result<(), Error> {
-        target.copy_from_slice(self.part(&range)?);
+        distance::copy(target, self.part(&range)?);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ pub mod http;
 pub mod object;
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -87,6 +88,25 @@ fn pause_after(attempts: usize) -> Duration {
     (FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE)
 }
 
+/// What a server seemed not to know when it was last tried. That saves requests, but not for ever: a single odd
+/// answer, from a proxy say, proves little.
+#[derive(Debug, Default)]
+struct Lacking(AtomicU32);
+
+impl Lacking {
+    /// Requests between two attempts.
+    const REQUESTS: u32 = 64;
+
+    /// Whether to do without, this time.
+    fn is_likely(&self) -> bool {
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
+    fn note(&self) {
+        self.0.store(Self::REQUESTS, Ordering::Relaxed);
+    }
+}
+
 /// The answer to a request, some time.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, RemoteFault>>;
 
@@ -163,6 +183,15 @@ mod tests {
         assert!(!first.may_be_with(&part(None, Some("Tuesday"), Some(7))));
         assert!(!first.may_be_with(&part(Some("a"), Some("Monday"), Some(8))), "another length");
         assert!(first.may_be_with(&part(None, None, None)), "a server that tells nothing");
+    }
+
+    #[test]
+    fn servers_get_another_chance() {
+        let lacking = Lacking::default();
+        assert!(!lacking.is_likely(), "nothing is known yet");
+        lacking.note();
+        assert!((0..Lacking::REQUESTS).all(|_| lacking.is_likely()));
+        assert!(!lacking.is_likely(), "time to try again");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use wasmtime::{Engine, Module};
 use super::compile::compile;
 use super::{Code, CompiledModule, Digest, Interface, Survey, WasmError, engine, survey};
 use crate::process::PerProcess;
-use folder::Folder;
+use folder::{Folder, StoredCode};
 
 /// Modules compiled in this process.
 pub static COMPILED: AtomicU64 = AtomicU64::new(0);
@@ -240,7 +240,7 @@ fn load_or_compile(module: &StoredModule, key: Key) -> Result<Code, WasmError> {
     if let Some(code) = module.folder.as_ref().and_then(|folder| folder.load_code(&name)) {
         // Code of another engine, or of another version of it, has another name; what is wrong with this
         // one all the same is cured by compiling.
-        if let Some(code) = deserialize(engine, &code, is_component) {
+        if let Some(code) = deserialize(engine, code, is_component) {
             DESERIALIZED.fetch_add(1, Ordering::Relaxed);
             return Ok(code);
         }
@@ -265,14 +265,26 @@ fn load_or_compile(module: &StoredModule, key: Key) -> Result<Code, WasmError> {
 }
 
 /// Code from the cache folder. Its checksum was compared, and only this user can write there.
-fn deserialize(engine: &Engine, code: &[u8], is_component: bool) -> Option<Code> {
-    if is_component {
-        // SAFETY: `Folder::load_code` reads only files that are this user's, in a folder that nobody else can
-        // write to, written by `Folder::store_code` with what this engine serialized.
-        unsafe { Component::deserialize(engine, code) }.ok().map(Code::Component)
-    } else {
+fn deserialize(engine: &Engine, code: StoredCode, is_component: bool) -> Option<Code> {
+    match (code, is_component) {
+        // SAFETY: `Folder::load_code` takes only files that are this user's, in a folder that nobody else can
+        // write to, written by `Folder::store_code` with what this engine serialized. Such a file is replaced or
+        // removed, but never changed, so what is mapped stays as it is.
+        (StoredCode::File(path), true) => {
+            unsafe { Component::deserialize_file(engine, path) }.ok().map(Code::Component)
+        }
         // SAFETY: as above.
-        unsafe { Module::deserialize(engine, code) }.ok().map(Code::Core)
+        (StoredCode::File(path), false) => {
+            unsafe { Module::deserialize_file(engine, path) }.ok().map(Code::Core)
+        }
+        // SAFETY: as above.
+        (StoredCode::Bytes(bytes), true) => {
+            unsafe { Component::deserialize(engine, bytes) }.ok().map(Code::Component)
+        }
+        // SAFETY: as above.
+        (StoredCode::Bytes(bytes), false) => {
+            unsafe { Module::deserialize(engine, bytes) }.ok().map(Code::Core)
+        }
     }
 }
 

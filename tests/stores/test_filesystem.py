@@ -92,11 +92,40 @@ def test_a_disk_that_cannot_is_read_all_the_same_and_counted() -> None:
         assert counted("direct" if not can else "direct_refused") == 0
 
 
+def forget(folder: Path) -> bool:
+    """Take the files below a folder out of the page cache; whether they are out of it."""
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.preadv(descriptor, [bytearray(1)], 0, os.RWF_NOWAIT)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(descriptor)
+        return False
+    return True
+
+
+def test_files_outside_the_page_cache_are_asked_for_before_their_turn(tmp_path: Path) -> None:
+    with pipeline(SUBJECT_PATH):
+        array = make(tmp_path)
+        if not forget(tmp_path / "a" / "c"):
+            pytest.skip("this file system keeps everything in memory")
+        wazarr.reset_counters()
+        assert np.array_equal(np.asarray(array[...]), VALUES)
+        assert counted("asked_ahead") > 0
+        wazarr.reset_counters()
+        assert np.array_equal(np.asarray(array[...]), VALUES)
+        assert counted("asked_ahead") == 0, "they are in the page cache now"
+
+
 def test_nothing_is_counted_when_off(tmp_path: Path) -> None:
     with pipeline(SUBJECT_PATH):
         wazarr.reset_counters()
         make(tmp_path)[...]
-    assert counted("direct") == counted("direct_refused") == counted("reused") == 0
+    assert {counted(name) for name in ("direct", "direct_refused", "reused", "asked_ahead")} == {0}
 
 
 # --- files that are kept open ----------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -262,7 +263,7 @@ def bind(
                 description.codec,
                 description.module,
                 json.dumps(setup),
-                limits=json.dumps(config.wasm_limits() | {"trusted": is_trusted(description.module)}),
+                limits=_limits(config.wasm_limits(), is_trusted(description.module)),
                 cache_dir=config.wasm_cache_dir(),
                 fresh_instance=description.fresh_instance,
             )
@@ -273,6 +274,16 @@ def bind(
         raise InvalidInputError(
             f"codec {description.codec[:100]!r}, module {description.module}: {shortened(str(error))}"
         ) from None
+
+
+@lru_cache(maxsize=16)
+def _limits_json(limits: tuple[tuple[str, int | float], ...], is_trusted: bool) -> str:
+    return json.dumps(dict(limits) | {"trusted": is_trusted})
+
+
+def _limits(limits: Mapping[str, int | float], is_trusted: bool) -> str:
+    """Return the limits of one codec's guests as the engine reads them."""
+    return _limits_json(tuple(limits.items()), is_trusted)
 
 
 def shortened(text: str) -> str:

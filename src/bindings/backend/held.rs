@@ -9,6 +9,7 @@ use pyo3::types::PyBytes;
 use crate::bindings::memory;
 use crate::codec::scratch::copy_of;
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::plan::regions::Extent;
 use crate::scatter::ArrayMemory;
 
@@ -17,7 +18,7 @@ pub(crate) struct Held {
     bytes: ArrayMemory,
     len: usize,
     /// Owns the bytes.
-    _owner: Py<PyAny>,
+    _owner: Kept<Py<PyAny>>,
 }
 
 impl Held {
@@ -40,7 +41,7 @@ impl Held {
         };
         let view = memory::view(&array, false)?;
         let len = array.len() * view.memory.item_size();
-        Ok(Self { bytes: view.memory, len, _owner: array.into_any().unbind() })
+        Ok(Self { bytes: view.memory, len, _owner: array.into_any().into() })
     }
 
     fn from_bytes(object: &Bound<'_, PyBytes>) -> Self {
@@ -48,7 +49,7 @@ impl Held {
         let extent = Extent { lowest: 0, end: bytes.len().cast_signed() };
         // SAFETY: a `bytes` object never changes or moves its contents, and it lives as long as this value.
         let memory = unsafe { ArrayMemory::new(bytes.as_ptr().cast_mut(), extent, 1) };
-        Self { bytes: memory, len: bytes.len(), _owner: object.clone().into_any().unbind() }
+        Self { bytes: memory, len: bytes.len(), _owner: object.clone().into_any().into() }
     }
 
     pub(crate) fn as_slice(&self) -> &[u8] {

@@ -15,6 +15,7 @@ use self::values::{Flavor, ValuesBatch};
 use super::remote::RemoteHandle;
 use super::run::Limits;
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::pipeline::remote::RemoteBatch;
 use crate::pipeline::survey::Fetch;
 use crate::store::ChunkStore;
@@ -47,13 +48,13 @@ impl Backend {
                 Ok(Some(Self::Filesystem(FilesystemBatch::new(root, keys, access))))
             }
             "memory" => {
-                let flavor = Flavor::Buffers { make: make_buffer };
-                Ok(Some(Self::Values(ValuesBatch::new(place.unbind(), keys, flavor))))
+                let flavor = Flavor::Buffers { make: make_buffer.map(Kept::new) };
+                Ok(Some(Self::Values(ValuesBatch::new(place.into(), keys, flavor))))
             }
             "memory files" => {
                 let (files, root, put): (Bound<'_, PyAny>, String, Py<PyAny>) = place.extract()?;
-                let flavor = Flavor::Files { root, put };
-                Ok(Some(Self::Values(ValuesBatch::new(files.unbind(), keys, flavor))))
+                let flavor = Flavor::Files { root, put: Kept::new(put) };
+                Ok(Some(Self::Values(ValuesBatch::new(files.into(), keys, flavor))))
             }
             "zip" => Ok(zip::open(&place, keys)?.map(Self::Zip)),
             "remote" => {

@@ -12,6 +12,7 @@ use pyo3::types::{PyBytes, PyDict};
 use super::{Held, owned};
 use crate::codec::Scratch;
 use crate::error::Error;
+use crate::kept::Kept;
 use crate::python_call;
 use crate::store::{ChunkStore, InMemory, Use};
 
@@ -20,21 +21,21 @@ pub(crate) enum Flavor {
     /// zarr's `Buffer`s by key.
     Buffers {
         /// Makes one from a numpy array of bytes; a read has no use for it.
-        make: Option<Py<PyAny>>,
+        make: Option<Kept<Py<PyAny>>>,
     },
     /// fsspec's `MemoryFile`s by path.
     Files {
         /// What comes before a key and its slash.
         root: String,
         /// Stores `bytes` under a path, or removes it for `None`.
-        put: Py<PyAny>,
+        put: Kept<Py<PyAny>>,
     },
 }
 
 /// The chunks of one batch. What a write puts there is collected and goes in at the end, with the
 /// interpreter lock.
 pub(crate) struct ValuesBatch {
-    dict: Py<PyAny>,
+    dict: Kept<Py<PyAny>>,
     keys: Vec<String>,
     flavor: Flavor,
     found: Mutex<Vec<Option<Held>>>,
@@ -42,7 +43,7 @@ pub(crate) struct ValuesBatch {
 }
 
 impl ValuesBatch {
-    pub(crate) fn new(dict: Py<PyAny>, keys: Vec<String>, flavor: Flavor) -> Self {
+    pub(crate) fn new(dict: Kept<Py<PyAny>>, keys: Vec<String>, flavor: Flavor) -> Self {
         Self { dict, keys, flavor, found: Mutex::default(), put: Mutex::default() }
     }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::fixed::{Fixed, Transform, whole_items};
 use crate::codec::registry::{BindError, BindOptions};
 use crate::codec::{ArraySpec, Codec, CodecFault};
+use crate::distance;
 
 /// What reverses the words.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ struct Byteswap {
 impl Byteswap {
     fn swap(&self, from: &[u8], to: &mut [u8]) {
         match &self.kernel {
-            Kernel::Copy => to.copy_from_slice(from),
+            Kernel::Copy => distance::copy(to, from),
             Kernel::Words2 => reverse_words::<2>(from, to),
             Kernel::Words4 => reverse_words::<4>(from, to),
             Kernel::Words8 => reverse_words::<8>(from, to),

@@ -23,6 +23,7 @@ use super::scalar::Scalar;
 use super::value_conversion::{OutOfRange, Range, Rules, Source};
 use crate::codec::registry::{BindError, BindOptions};
 use crate::codec::{ArraySpec, ByteOrder, Codec, CodecFault, DataType, Kind};
+use crate::distance;
 
 /// Casts in one direction.
 trait Cast: Send + Sync + Debug {
@@ -35,7 +36,7 @@ struct Identity;
 
 impl Cast for Identity {
     fn run(&self, from: &[u8], to: &mut [u8], _: Rules) -> Result<(), CodecFault> {
-        to.copy_from_slice(from);
+        distance::copy(to, from);
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use super::jenkins;
 use crate::codec::registry::{BindError, BindOptions};
 use crate::codec::scratch::reserve;
 use crate::codec::{ArraySpec, Codec, CodecFault, Scratch};
+use crate::distance;
 
 const WIDTH: usize = 4;
 
@@ -164,7 +165,7 @@ impl<A: Algorithm> Codec for Checksum<A> {
         if payload.len() != decoded.len() {
             return Err(CodecFault::DecodedLength { expected: decoded.len(), actual: payload.len() });
         }
-        decoded.copy_from_slice(payload);
+        distance::copy(decoded, payload);
         Ok(())
     }
 

@@ -11,6 +11,8 @@
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crate::counters::COUNTERS;
+
 /// Of so many chunks one is looked at while files seem to be cached.
 const PROBE_EVERY: usize = 16;
 /// Bytes of chunks that may be asked for before their turn, and how many chunks at least and at most.
@@ -57,6 +59,7 @@ impl Ahead {
                 self.is_cold.store(false, Ordering::Relaxed);
                 return;
             }
+            COUNTERS.add_asked_ahead();
             will_need(&file);
         }
     }

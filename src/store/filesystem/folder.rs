@@ -115,7 +115,8 @@ const LOCAL_KINDS: [i64; 7] =
     [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010, 0x2FC1_2FC1];
 
 /// Whether a file is on this machine's own disks or in its memory.
-pub(super) fn is_local(file: &File) -> bool {
+#[must_use]
+pub fn is_local(file: &File) -> bool {
     let mut answer = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: an open descriptor, and room for the answer.
     if unsafe { libc::fstatfs(file.as_raw_fd(), answer.as_mut_ptr()) } != 0 {

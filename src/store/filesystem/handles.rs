@@ -88,17 +88,6 @@ impl Handles {
     }
 }
 
-/// Whether the system's answers about a file's path are those of this moment.
-#[cfg(target_os = "linux")]
-pub(super) fn are_sound_for(file: &File) -> bool {
-    super::folder::is_local(file)
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(super) fn are_sound_for(_: &File) -> bool {
-    false
-}
-
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod tests {

@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -18,7 +17,7 @@ use reqwest::header::{
 use reqwest::{Client, Method, Response, StatusCode};
 
 use super::{
-    Answer, Fetched, LONGEST_PAUSE, RemoteFault, RemoteStore, Version, pause_after, without_secrets,
+    Answer, Fetched, LONGEST_PAUSE, Lacking, RemoteFault, RemoteStore, Version, pause_after, without_secrets,
 };
 use crate::process::PerProcess;
 use crate::store::ByteRange;
@@ -57,8 +56,7 @@ pub struct Patience {
 pub struct HttpRemote {
     base: String,
     patience: Patience,
-    ignores_ranges: AtomicBool,
-    lacks_suffixes: AtomicBool,
+    lacks_suffixes: Lacking,
 }
 
 /// Why an attempt failed, and whether another may do better.
@@ -103,12 +101,7 @@ impl HttpRemote {
     /// Values below `base`, an address without a query.
     #[must_use]
     pub fn new(base: &str, patience: Patience) -> Self {
-        Self {
-            base: base.trim_end_matches('/').to_owned(),
-            patience,
-            ignores_ranges: AtomicBool::new(false),
-            lacks_suffixes: AtomicBool::new(false),
-        }
+        Self { base: base.trim_end_matches('/').to_owned(), patience, lacks_suffixes: Lacking::default() }
     }
 
     async fn request(&self, method: Method, key: &str, range: Option<&str>) -> Result<Response, Failed> {
@@ -156,12 +149,11 @@ impl HttpRemote {
         limit_bytes: u64,
     ) -> Result<Option<Fetched>, Failed> {
         let asked = match range {
-            _ if self.ignores_ranges.load(Ordering::Relaxed) => None,
             ByteRange::Whole => None,
             ByteRange::Bounded(range) => {
                 Some(format!("bytes={}-{}", range.start, range.end.saturating_sub(1)))
             }
-            ByteRange::Suffix(_) if self.lacks_suffixes.load(Ordering::Relaxed) => {
+            ByteRange::Suffix(_) if self.lacks_suffixes.is_likely() => {
                 return self.suffix_by_length(key, range, limit_bytes).await;
             }
             ByteRange::Suffix(count) => Some(format!("bytes=-{count}")),
@@ -170,10 +162,8 @@ impl HttpRemote {
         let status = answer.status();
         let version = version_of(answer.headers());
         match status {
+            // A server need not know ranges.
             StatusCode::OK => {
-                if asked.is_some() {
-                    self.ignores_ranges.store(true, Ordering::Relaxed);
-                }
                 let whole = self.body(answer, limit_bytes).await?;
                 Ok(Some(Fetched::part_of(&whole, range, version)))
             }
@@ -191,7 +181,7 @@ impl HttpRemote {
                 if matches!(range, ByteRange::Suffix(_)) =>
             {
                 let answer = self.suffix_by_length(key, range, limit_bytes).await?;
-                self.lacks_suffixes.store(true, Ordering::Relaxed);
+                self.lacks_suffixes.note();
                 Ok(answer)
             }
             status => Err(refused(status, answer.headers())),

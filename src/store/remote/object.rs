@@ -2,14 +2,13 @@
 
 use std::error::Error as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{FutureExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{GetOptions, GetRange, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt};
 
-use super::{Answer, Fetched, RemoteFault, RemoteStore, Version, pause_after, without_secrets};
+use super::{Answer, Fetched, Lacking, RemoteFault, RemoteStore, Version, pause_after, without_secrets};
 use crate::store::ByteRange;
 
 /// A store of that crate, with its own retries, credentials and connections.
@@ -19,21 +18,16 @@ pub struct ObjectRemote {
     /// Further attempts at an answer that broke off.
     retries: usize,
     /// The server answers with whole values whatever part is asked for.
-    ignores_ranges: AtomicBool,
+    ignores_ranges: Lacking,
     /// It does not know ranges that count from the end.
-    lacks_suffixes: AtomicBool,
+    lacks_suffixes: Lacking,
 }
 
 impl ObjectRemote {
     /// Speaks to `store`, and makes a request so often again whose answer broke off.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, retries: usize) -> Self {
-        Self {
-            store,
-            retries,
-            ignores_ranges: AtomicBool::new(false),
-            lacks_suffixes: AtomicBool::new(false),
-        }
+        Self { store, retries, ignores_ranges: Lacking::default(), lacks_suffixes: Lacking::default() }
     }
 
     async fn part(&self, path: &Path, range: Option<GetRange>, limit_bytes: u64) -> Result<Fetched, Failed> {
@@ -57,7 +51,7 @@ impl ObjectRemote {
     }
 
     async fn suffix(&self, path: &Path, count: u64, limit_bytes: u64) -> Result<Fetched, Failed> {
-        if !self.lacks_suffixes.load(Ordering::Relaxed) {
+        if !self.lacks_suffixes.is_likely() {
             match self.part(path, Some(GetRange::Suffix(count)), limit_bytes).await {
                 Err(Failed::Store(error)) if lacks_suffixes(&error) => {}
                 answer => return answer,
@@ -65,7 +59,7 @@ impl ObjectRemote {
         }
         let meta = self.store.head(path).await?;
         let len = meta.size;
-        self.lacks_suffixes.store(true, Ordering::Relaxed);
+        self.lacks_suffixes.note();
         if len == 0 {
             return Ok(Fetched::part_of(&Bytes::new(), &ByteRange::Whole, version_of(&meta)));
         }
@@ -73,7 +67,7 @@ impl ObjectRemote {
     }
 
     async fn fetch(&self, path: &Path, range: &ByteRange, limit_bytes: u64) -> Result<Fetched, Failed> {
-        if !self.ignores_ranges.load(Ordering::Relaxed) {
+        if !self.ignores_ranges.is_likely() {
             let answer = match range {
                 ByteRange::Whole => return self.part(path, None, limit_bytes).await,
                 ByteRange::Bounded(range) => {
@@ -83,7 +77,7 @@ impl ObjectRemote {
             };
             match answer {
                 Err(Failed::Store(error)) if is_not_partial(&error) => {
-                    self.ignores_ranges.store(true, Ordering::Relaxed);
+                    self.ignores_ranges.note();
                 }
                 answer => return answer,
             }

@@ -4,6 +4,7 @@
 
 use wasmtime::{AsContextMut, Instance, Linker, Memory, Store, TypedFunc, WasmParams, WasmResults};
 
+use crate::distance;
 use crate::wasm::{CompiledModule, HostState, Session, WasmError, wasi};
 
 /// Enters the guest for one call. What it wrote to its standard error goes with the error, if there is one.
@@ -105,7 +106,7 @@ pub(super) fn part(memory: &[u8], pointer: u32, len_bytes: usize) -> Result<&[u8
 pub(super) fn put(memory: &mut [u8], pointer: u32, bytes: &[u8]) -> Result<(), WasmError> {
     let memory_len = memory.len();
     let rest = memory.get_mut(pointer as usize..).and_then(|rest| rest.get_mut(..bytes.len()));
-    rest.ok_or_else(|| outside(pointer, bytes.len(), memory_len))?.copy_from_slice(bytes);
+    distance::copy(rest.ok_or_else(|| outside(pointer, bytes.len(), memory_len))?, bytes);
     Ok(())
 }
 

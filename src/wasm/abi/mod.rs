@@ -170,6 +170,9 @@ impl Room {
     }
 }
 
+/// Puts what is to be decoded into memory of its length; `false` where that failed, which its owner knows more about.
+pub type Fill<'a> = dyn FnMut(&mut [u8]) -> bool + 'a;
+
 /// Gets the result: a view of guest memory.
 pub type Take<'a> = dyn FnMut(&[u8]) -> Result<(), WasmError> + 'a;
 
@@ -183,6 +186,25 @@ pub trait Guest: Send {
     /// # Errors
     /// Whatever the guest does wrong; see [`WasmError::leaves_guest_sound`].
     fn decode(&mut self, encoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError>;
+
+    /// Decodes `encoded_len` bytes that `fill` puts where the guest wants them.
+    ///
+    /// # Errors
+    /// As [`Guest::decode`]; [`WasmError::Cancelled`] where `fill` failed.
+    fn decode_filled(
+        &mut self,
+        encoded_len: usize,
+        fill: &mut Fill<'_>,
+        room: Room,
+        take: &mut Take<'_>,
+    ) -> Result<(), WasmError> {
+        let mut encoded = Vec::new();
+        encoded
+            .try_reserve_exact(encoded_len)
+            .map_err(|_| WasmError::OutOfMemory { len_bytes: encoded_len })?;
+        encoded.resize(encoded_len, 0);
+        if fill(&mut encoded) { self.decode(&encoded, room, take) } else { Err(WasmError::Cancelled) }
+    }
 
     /// Encodes.
     ///

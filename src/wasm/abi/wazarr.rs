@@ -29,7 +29,8 @@
 use serde_json::json;
 use wasmtime::{AsContextMut, Instance, Memory, Store, TypedFunc};
 
-use super::{ArrayDescription, Guest, Room, Setup, Take, guest};
+use super::{ArrayDescription, Fill, Guest, Room, Setup, Take, guest};
+use crate::distance;
 use crate::wasm::{CompiledModule, HostState, Limits, Session, WasmError};
 
 const VERSION: i32 = 1;
@@ -48,10 +49,22 @@ type Coder = TypedFunc<(u32, u32, u32, u32), i64>;
 /// Memory of the guest's that the host got from `alloc`.
 #[derive(Clone, Copy, Debug, Default)]
 struct Buffer {
+    /// Where it begins for us: in the host's addresses out of the way of what is copied from and to it.
     address: u32,
-    /// Length in bytes; 0 before the first use.
-    capacity: u32,
+    /// What `alloc` answered, and for how many bytes; 0 before the first use.
+    allocated: (u32, u32),
 }
+
+impl Buffer {
+    /// Length in bytes.
+    fn capacity(self) -> usize {
+        let (address, len) = self.allocated;
+        (address as usize + len as usize).saturating_sub(self.address as usize)
+    }
+}
+
+/// Buffers shorter than this begin where they are.
+const PLACED_BYTES: usize = 16 << 10;
 
 /// What an instance exports.
 struct Exports {
@@ -63,6 +76,22 @@ struct Exports {
     encoded_bound: Option<TypedFunc<i64, i64>>,
     decoded_len: Option<TypedFunc<(u32, u32), i64>>,
     error_text: Option<TypedFunc<(), i64>>,
+}
+
+/// What a guest gets.
+enum Input<'a, 'f> {
+    Bytes(&'a [u8]),
+    /// So many bytes, from wherever they are.
+    Filled(usize, &'a mut Fill<'f>),
+}
+
+impl Input<'_, '_> {
+    fn len_bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Filled(len_bytes, _) => *len_bytes,
+        }
+    }
 }
 
 /// A guest of this ABI.
@@ -145,12 +174,12 @@ impl Exports {
         }
         let json = json.to_string();
         let mut buffer = Buffer::default();
-        self.fill(store, &mut buffer, json.as_bytes())?;
+        self.fill(store, &mut buffer, Input::Bytes(json.as_bytes()))?;
         let answer = configure.call(&mut *store, (buffer.address, narrow(json.len())?))?;
         if answer != 0 {
             return Err(self.reported(store, "it does not accept its configuration")?);
         }
-        self.dealloc.call(store, (buffer.address, buffer.capacity))?;
+        self.dealloc.call(store, buffer.allocated)?;
         Ok(())
     }
 
@@ -161,15 +190,17 @@ impl Exports {
         buffer: &mut Buffer,
         len_bytes: usize,
     ) -> Result<(), WasmError> {
-        if buffer.capacity as usize >= len_bytes && buffer.capacity > 0 {
+        if buffer.capacity() >= len_bytes && buffer.capacity() > 0 {
             return Ok(());
         }
         // Chunks of slightly different lengths should not each ask anew.
         let slack = (len_bytes / 8).clamp(MIN_ROOM_BYTES, MAX_SLACK_BYTES);
-        let capacity = narrow(len_bytes.saturating_add(slack).next_multiple_of(ALIGNMENT as usize))?;
+        let placing = if len_bytes < PLACED_BYTES { 0 } else { distance::SLACK_BYTES };
+        let wanted = len_bytes.saturating_add(slack).saturating_add(placing);
+        let capacity = narrow(wanted.next_multiple_of(ALIGNMENT as usize))?;
         let old = std::mem::take(buffer);
-        if old.capacity > 0 {
-            self.dealloc.call(&mut *store, (old.address, old.capacity))?;
+        if old.capacity() > 0 {
+            self.dealloc.call(&mut *store, old.allocated)?;
         }
         let address = self.alloc.call(&mut *store, capacity)?;
         if address == 0 {
@@ -186,20 +217,37 @@ impl Exports {
                 "its alloc answered {address}, which is no multiple of {ALIGNMENT}"
             )));
         }
-        *buffer = Buffer { address, capacity };
+        let host_address = self.memory.data_ptr(&*store).addr().wrapping_add(address as usize);
+        let padding = if placing == 0 { 0 } else { narrow(distance::padding(host_address))? };
+        // The padding is less than what was asked for beside the bytes.
+        *buffer = Buffer { address: address + padding, allocated: (address, capacity) };
         Ok(())
     }
 
-    /// Copies bytes into a buffer.
-    fn fill(&self, store: &mut Store<HostState>, buffer: &mut Buffer, bytes: &[u8]) -> Result<(), WasmError> {
-        self.reserve(store, buffer, bytes.len())?;
+    /// Puts an input into a buffer.
+    fn fill(
+        &self,
+        store: &mut Store<HostState>,
+        buffer: &mut Buffer,
+        input: Input<'_, '_>,
+    ) -> Result<(), WasmError> {
+        self.reserve(store, buffer, input.len_bytes())?;
         let begin = buffer.address as usize;
-        let room = self.memory.data_mut(store).get_mut(begin..begin + bytes.len());
-        match room {
-            Some(room) => room.copy_from_slice(bytes),
-            None => return Err(WasmError::Broken("its memory became smaller".to_owned())),
+        let room = self.memory.data_mut(store).get_mut(begin..begin + input.len_bytes());
+        match (room, input) {
+            (None, _) => Err(WasmError::Broken("its memory became smaller".to_owned())),
+            (Some(room), Input::Bytes(bytes)) => {
+                distance::copy(room, bytes);
+                Ok(())
+            }
+            (Some(room), Input::Filled(_, fill)) => {
+                if fill(room) {
+                    Ok(())
+                } else {
+                    Err(WasmError::Cancelled)
+                }
+            }
         }
-        Ok(())
     }
 
     /// What the guest says about its failure.
@@ -224,7 +272,7 @@ impl WazarrGuest {
     fn code(
         &mut self,
         is_decode: bool,
-        bytes: &[u8],
+        given: Input<'_, '_>,
         room: Room,
         take: &mut Take<'_>,
     ) -> Result<(), WasmError> {
@@ -232,8 +280,8 @@ impl WazarrGuest {
         let (coder, name) = if is_decode { (&exports.decode, "decode") } else { (&exports.encode, "encode") };
         let Some(coder) = coder else { return Err(WasmError::Missing(format!("export {name:?}"))) };
         guest::call(session, |store| {
-            let in_len = narrow(bytes.len())?;
-            exports.fill(store, input, bytes)?;
+            let in_len = narrow(given.len_bytes())?;
+            exports.fill(store, input, given)?;
             let mut room_bytes = match room.expected {
                 Some(expected) => expected,
                 None => exports.guess(store, is_decode, *input, in_len)?.max(MIN_ROOM_BYTES).min(room.limit),
@@ -308,11 +356,21 @@ impl Exports {
 
 impl Guest for WazarrGuest {
     fn decode(&mut self, encoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
-        self.code(true, encoded, room, take)
+        self.code(true, Input::Bytes(encoded), room, take)
+    }
+
+    fn decode_filled(
+        &mut self,
+        encoded_len: usize,
+        fill: &mut Fill<'_>,
+        room: Room,
+        take: &mut Take<'_>,
+    ) -> Result<(), WasmError> {
+        self.code(true, Input::Filled(encoded_len, fill), room, take)
     }
 
     fn encode(&mut self, decoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
-        self.code(false, decoded, room, take)
+        self.code(false, Input::Bytes(decoded), room, take)
     }
 
     fn encoded_bound(&mut self, decoded_len: usize) -> Result<Option<usize>, WasmError> {

@@ -8,8 +8,8 @@
 //!
 //! Whoever can write compiled code can run anything. So the folder, and every file that is read, has to
 //! belong to this user, and nobody else may have any right to the folder. Files are written under another name
-//! and moved into place; surveys and code begin with a checksum, which finds damage (against forgery there
-//! is only who may write here).
+//! and moved into place, never changed. A survey begins with a checksum and code ends with one, which finds damage
+//! (against forgery there is only who may write here). Code on a disk of this machine is mapped, not read.
 
 #![cfg_attr(unix, expect(unsafe_code, reason = "geteuid has no safe wrapper in std"))]
 
@@ -22,6 +22,7 @@ use std::time::{Duration, SystemTime};
 
 use wasmtime::Engine;
 
+use crate::store::filesystem::is_local;
 use crate::wasm::{Digest, Survey, WasmError, survey};
 
 /// Tells the temporary files of one process apart.
@@ -34,9 +35,9 @@ const TEMPORARY_PREFIX: &str = ".wazarr-";
 const STALE: Duration = Duration::from_hours(1);
 /// The time of last use is kept to this precision.
 const USE_PRECISION: Duration = Duration::from_hours(1);
-/// In front of a checksum of four bytes and what it is of.
+/// Before a checksum of four bytes.
 const MAGIC: &[u8; 12] = b"wazarr-wasm1";
-const HEADER_BYTES: usize = MAGIC.len() + 4;
+const SEAL_BYTES: usize = MAGIC.len() + 4;
 
 /// Sets how many bytes a folder may hold.
 pub fn set_limit(len_bytes: u64) {
@@ -49,15 +50,13 @@ pub struct Folder {
     path: PathBuf,
 }
 
-/// The bytes of a file whose checksum is right.
+/// Compiled code whose checksum is right, and the checksum behind it, which is no part of it but does no harm.
 #[derive(Debug)]
-pub struct Checked(Vec<u8>);
-
-impl std::ops::Deref for Checked {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &self.0[HEADER_BYTES..]
-    }
+pub enum StoredCode {
+    /// In a file that can be mapped.
+    File(PathBuf),
+    /// Read from one that cannot.
+    Bytes(Vec<u8>),
 }
 
 impl Folder {
@@ -96,7 +95,7 @@ impl Folder {
         }
         let survey = survey.to_json().to_string();
         let written = self.write(&self.bytes_path(digest), &[bytes]).and_then(|()| {
-            self.write(&self.survey_path(digest), &[&header(survey.as_bytes()), survey.as_bytes()])
+            self.write(&self.survey_path(digest), &[&seal(survey.as_bytes()), survey.as_bytes()])
         });
         if written.is_ok() {
             self.shrink(LIMIT_BYTES.load(Ordering::Relaxed));
@@ -120,42 +119,42 @@ impl Folder {
         if !fs::symlink_metadata(self.bytes_path(digest)).is_ok_and(|file| file.is_file()) {
             return None;
         }
-        if let Some(survey) = Self::load_checked(&self.survey_path(digest)) {
-            let survey = serde_json::from_slice(&survey).ok().and_then(|json| Survey::from_json(&json));
-            if let Some(survey) = survey {
-                return Some((survey, None));
-            }
+        if let Some(survey) = load_sealed_survey(&self.survey_path(digest)) {
+            return Some((survey, None));
         }
         let bytes = self.load_bytes(digest)?;
         let survey = Survey::of(&bytes, usize::MAX).ok()?;
         let json = survey.to_json().to_string();
         // As in `store_bytes`.
-        drop(self.write(&self.survey_path(digest), &[&header(json.as_bytes()), json.as_bytes()]));
+        drop(self.write(&self.survey_path(digest), &[&seal(json.as_bytes()), json.as_bytes()]));
         Some((survey, Some(bytes)))
     }
 
     /// Keeps compiled code.
     pub fn store_code(&self, name: &str, code: &[u8]) {
-        if self.write(&self.path.join(name), &[&header(code), code]).is_ok() {
+        if self.write(&self.path.join(name), &[code, &seal(code)]).is_ok() {
             self.shrink(LIMIT_BYTES.load(Ordering::Relaxed));
         }
     }
 
     /// Compiled code, if it is here and not damaged.
     #[must_use]
-    pub fn load_code(&self, name: &str) -> Option<Checked> {
-        Self::load_checked(&self.path.join(name))
-    }
-
-    /// What a file holds after its header, if its checksum is right; a damaged file is removed.
-    fn load_checked(path: &Path) -> Option<Checked> {
-        let bytes = read(path).ok()?;
-        let is_sound = bytes.get(HEADER_BYTES..).is_some_and(|body| bytes[..HEADER_BYTES] == header(body));
-        if !is_sound {
-            remove(path);
-            return None;
+    pub fn load_code(&self, name: &str) -> Option<StoredCode> {
+        let path = self.path.join(name);
+        let (mut file, metadata) = open(&path).ok()?;
+        let found = if is_local(&file) {
+            is_sealed(&mut file, metadata.len()).ok()?.then(|| StoredCode::File(path.clone()))
+        } else {
+            let bytes = read(&path).ok()?;
+            let sound =
+                bytes.split_last_chunk::<SEAL_BYTES>().is_some_and(|(code, found)| *found == seal(code));
+            sound.then_some(StoredCode::Bytes(bytes))
+        };
+        match found {
+            Some(_) => note_use(&file, &metadata),
+            None => remove(&path),
         }
-        Some(Checked(bytes))
+        found
     }
 
     fn bytes_path(&self, digest: Digest) -> PathBuf {
@@ -233,11 +232,42 @@ pub(super) fn code_name(digest: Digest, engine: &Engine, is_metered: bool, is_em
     format!("{}-{:016x}-{meter}{part}.cwasm", digest.hex(), hasher.finish())
 }
 
-fn header(body: &[u8]) -> [u8; HEADER_BYTES] {
-    let mut header = [0; HEADER_BYTES];
-    header[..MAGIC.len()].copy_from_slice(MAGIC);
-    header[MAGIC.len()..].copy_from_slice(&crc32c::crc32c(body).to_le_bytes());
-    header
+fn seal(body: &[u8]) -> [u8; SEAL_BYTES] {
+    seal_of(crc32c::crc32c(body))
+}
+
+fn seal_of(checksum: u32) -> [u8; SEAL_BYTES] {
+    let mut seal = [0; SEAL_BYTES];
+    seal[..MAGIC.len()].copy_from_slice(MAGIC);
+    seal[MAGIC.len()..].copy_from_slice(&checksum.to_le_bytes());
+    seal
+}
+
+/// Whether a file of so many bytes ends with the seal of what comes before.
+fn is_sealed(file: &mut File, len_bytes: u64) -> io::Result<bool> {
+    let Some(mut left) = len_bytes.checked_sub(SEAL_BYTES as u64) else { return Ok(false) };
+    let mut checksum = 0;
+    let mut part = [0; 32 << 10];
+    while left > 0 {
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(part.len());
+        file.read_exact(&mut part[..wanted])?;
+        checksum = crc32c::crc32c_append(checksum, &part[..wanted]);
+        left -= wanted as u64;
+    }
+    let mut found = [0; SEAL_BYTES];
+    file.read_exact(&mut found)?;
+    Ok(found == seal_of(checksum))
+}
+
+/// A survey, if its seal is right; a damaged one is removed.
+fn load_sealed_survey(path: &Path) -> Option<Survey> {
+    let bytes = read(path).ok()?;
+    let body = bytes.split_first_chunk::<SEAL_BYTES>().filter(|(found, body)| **found == seal(body));
+    let Some((_, body)) = body else {
+        remove(path);
+        return None;
+    };
+    serde_json::from_slice(body).ok().and_then(|json| Survey::from_json(&json))
 }
 
 fn make(path: &Path) -> io::Result<()> {
@@ -248,17 +278,23 @@ fn make(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
-/// Reads a file that belongs to this user.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+/// Opens a file that belongs to this user.
+fn open(path: &Path) -> io::Result<(File, fs::Metadata)> {
     let mut options = OpenOptions::new();
     options.read(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    let mut file = options.open(path)?;
+    let file = options.open(path)?;
     let metadata = file.metadata()?;
     if !metadata.is_file() || check_owner(&metadata, false).is_some() {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
+    Ok((file, metadata))
+}
+
+/// Reads such a file.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let (mut file, metadata) = open(path)?;
     let len_bytes = usize::try_from(metadata.len()).map_err(io::Error::other)?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len_bytes.saturating_add(1))?;
