@@ -31,8 +31,6 @@ from wazarr.errors import UnsupportedError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from wazarr.wasm.description import Description
-    from wazarr.wasm.engine import Layout
     from wazarr.wasm.steps import Steps
 
 __all__ = ["BoundChain", "bind"]
@@ -125,7 +123,7 @@ class BoundChain:
 
 
 @dataclass
-class _Build:
+class Build:
     """A chain under construction: what the next codec sees, and what there is so far."""
 
     shape: tuple[int, ...]
@@ -249,7 +247,7 @@ def bind(codecs: Sequence[Any], spec: ArraySpec, wasm: Steps | None = None) -> B
         A codec's configuration makes no sense for the chunk.
     """
     dtype = spec.dtype.to_native_dtype()
-    build = _Build(shape=tuple(spec.shape), dtype=_dtype_str(dtype), wasm=wasm)
+    build = Build(shape=tuple(spec.shape), dtype=_dtype_str(dtype), wasm=wasm)
     if len(codecs) == 1 and type(codecs[0]) is V2Codec:
         _add_v2(build, codecs[0], spec, dtype)
     else:
@@ -278,11 +276,11 @@ def _dtype_str(dtype: np.dtype[Any]) -> str:
 # --- Zarr v3 -------------------------------------------------------------------------------------------
 
 
-def _add_v3(build: _Build, codecs: Iterable[Any], spec: ArraySpec) -> None:
+def _add_v3(build: Build, codecs: Iterable[Any], spec: ArraySpec) -> None:
     if build.wasm is not None and build.dtype != "|O":
         build.len_bytes = math.prod(build.shape) * np.dtype(build.dtype).itemsize
     for codec in codecs:
-        following = _following(build, codec, spec)
+        following = following_spec(build.wasm, codec, spec)
         try:
             _add_native_v3(build, codec, spec)
         except UnsupportedError as unsupported:
@@ -298,12 +296,12 @@ def _add_v3(build: _Build, codecs: Iterable[Any], spec: ArraySpec) -> None:
             build.shape, build.dtype = (0,), "|u1"
 
 
-def _following(build: _Build, codec: Any, spec: ArraySpec) -> ArraySpec:
+def following_spec(steps: Steps | None, codec: Any, spec: ArraySpec) -> ArraySpec:
     """Return the spec of what a codec makes of a chunk."""
-    if build.wasm is not None:
-        ours = build.wasm.own(codec)
+    if steps is not None:
+        ours = steps.own(codec)
         # What only the module knows it is asked for, also where a store had to tell which module.
-        if hasattr(ours, "wasm_resolve") and (description := build.wasm.at_hand(ours)) is not None:
+        if hasattr(ours, "wasm_resolve") and (description := steps.at_hand(ours)) is not None:
             following: ArraySpec = ours.wasm_resolve(description, spec)
             return following
     return codec.resolve_metadata(spec)  # type: ignore[no-any-return]
@@ -324,14 +322,14 @@ def _label(codec: Any) -> str:
         return type(codec).__name__
 
 
-def _add_python_v3(build: _Build, codec: Any, spec: ArraySpec, following: ArraySpec, reason: str) -> None:
+def _add_python_v3(build: Build, codec: Any, spec: ArraySpec, following: ArraySpec, reason: str) -> None:
     if _is_variable(spec.dtype.to_native_dtype()) and isinstance(codec, ArrayArrayCodec | ArrayBytesCodec):
         raise UnsupportedError(f"codec {_label(codec)!r} decodes to Python objects in Python: {reason}")
     label = _label(codec)
     build.python(label, python_codecs.adapt_v3(codec, label, spec, following), reason)
 
 
-def _add_native_v3(build: _Build, codec: Any, spec: ArraySpec) -> None:
+def _add_native_v3(build: Build, codec: Any, spec: ArraySpec) -> None:
     cls = type(codec)
     if cls is zarr.codecs.BytesCodec:
         _add_bytes(build, codec, spec)
@@ -352,7 +350,9 @@ def _add_native_v3(build: _Build, codec: Any, spec: ArraySpec) -> None:
     elif _is_wrapper(cls):
         _add_numcodecs(build, codec._codec, label=codec.codec_name)
     elif build.wasm is not None and (module := build.wasm.own(codec)) is not None:
-        _add_wasm_v3(build, build.wasm, module, spec)
+        from wazarr.wasm import binding
+
+        binding.add_v3(build, build.wasm, module, spec)
     elif _SCALE_OFFSET is not None and cls is _SCALE_OFFSET:
         build.native("scale_offset", _scale_offset_configuration(codec, spec))
     elif _CAST_VALUE is not None and cls is _CAST_VALUE:
@@ -361,7 +361,7 @@ def _add_native_v3(build: _Build, codec: Any, spec: ArraySpec) -> None:
         raise UnsupportedError(f"{cls.__module__}.{cls.__qualname__} has no native engine")
 
 
-def _add_transpose(build: _Build, codec: Any) -> None:
+def _add_transpose(build: Build, codec: Any) -> None:
     order = [int(axis) for axis in codec.order]
     if build.codecs:
         build.native("transpose", {"order": order})
@@ -372,7 +372,7 @@ def _add_transpose(build: _Build, codec: Any) -> None:
     build.done("transpose")
 
 
-def _add_bytes(build: _Build, codec: Any, spec: ArraySpec) -> None:
+def _add_bytes(build: Build, codec: Any, spec: ArraySpec) -> None:
     dtype = spec.dtype.to_native_dtype()
     if _is_variable(dtype):
         raise UnsupportedError("the bytes codec cannot hold objects")
@@ -417,7 +417,7 @@ def _words(dtype: np.dtype[Any], offset: int = 0) -> list[tuple[int, int]]:
     raise UnsupportedError(f"the byte order of data type {dtype} is not known")
 
 
-def _add_vlen(build: _Build, name: str, spec: ArraySpec) -> None:
+def _add_vlen(build: Build, name: str, spec: ArraySpec) -> None:
     if build.codecs or not _is_variable(spec.dtype.to_native_dtype()):
         raise UnsupportedError(f"{name} of {spec.dtype}")
     build.vlen = name
@@ -427,7 +427,7 @@ def _add_vlen(build: _Build, name: str, spec: ArraySpec) -> None:
 _GET_CHUNK_SLICE: Final = zarr_sharding._ShardIndex.get_chunk_slice  # see `_add_shard`
 
 
-def _add_shard(build: _Build, codec: Any, spec: ArraySpec) -> None:
+def _add_shard(build: Build, codec: Any, spec: ArraySpec) -> None:
     if zarr_sharding._ShardIndex.get_chunk_slice is not _GET_CHUNK_SLICE:
         # Somebody replaced how zarr's own codec looks up inner chunks: then theirs has to run.
         raise UnsupportedError("the index lookup of zarr's sharding codec was replaced")
@@ -465,7 +465,7 @@ def _add_shard(build: _Build, codec: Any, spec: ArraySpec) -> None:
     build.lacks_module |= inner.lacks_module or index.lacks_module
 
 
-def _add_numcodecs(build: _Build, codec: Any, *, label: str) -> None:
+def _add_numcodecs(build: Build, codec: Any, *, label: str) -> None:
     name = _NUMCODECS.get(type(codec))
     if name is None:
         raise UnsupportedError(f"{type(codec).__module__}.{type(codec).__qualname__} has no native engine")
@@ -521,85 +521,10 @@ def _cast_value_configuration(codec: Any, spec: ArraySpec) -> dict[str, Any]:
     }
 
 
-# --- WebAssembly ---------------------------------------------------------------------------------------
-
-
-def _add_wasm_v3(build: _Build, steps: Steps, codec: Any, spec: ArraySpec) -> None:
-    from wazarr.wasm import engine
-
-    decoded = encoded = engine.Layout()
-    following = spec
-    if isinstance(codec, ArrayArrayCodec | ArrayBytesCodec):
-        decoded = engine.layout_of(spec)
-    if isinstance(codec, ArrayArrayCodec):
-        following = _following(build, codec, spec)
-        encoded = engine.layout_of(following)
-    description = steps.description_of(codec)
-    _add_wasm(build, steps, codec, decoded, encoded, engine.fill_value_of(spec), description)
-    # What follows expects its elements in the order of the data type's own.
-    dtype = following.dtype.to_native_dtype()
-    if not encoded.is_bytes and dtype.newbyteorder("<") != dtype:
-        build.shape = encoded.shape
-        build.swap(dtype.newbyteorder("<"))
-
-
-def _add_wasm(
-    build: _Build,
-    steps: Steps,
-    codec: Any,
-    decoded: Layout,
-    encoded: Layout,
-    fill_value: Any,
-    description: Description | None,
-) -> None:
-    """Add a codec that is a module, or the native codec that its digest stands for."""
-    from wazarr.wasm import engine, modules
-
-    label = codec.wasm_label
-    missing = steps.absence_of(codec)
-    if description is None or missing is not None:
-        build.lacks_module = True
-        error = missing or modules.not_described(codec)
-        # What a codec that is known by its name gives, only its module tells.
-        encoded_len = None if hasattr(codec, "wasm_name") else encoded.len_bytes
-        if description is not None and encoded_len is None:
-            encoded_len = engine.encoded_length(description, build.len_bytes)
-        build.module(label, _absent(label, error, encoded_len), str(error).partition("\n")[0])
-        return
-    dtype = np.dtype(build.dtype) if not decoded.is_bytes else np.dtype("u1")
-    if dtype.newbyteorder("<") != dtype:
-        build.swap(dtype)
-    refusal = ""
-    native = engine.native_equivalent(description)
-    if native is not None:
-        try:
-            build.native(
-                native.name,
-                native.configured(description.parameters),
-                label=label,
-                reason=engine.reason(description, native),
-            )
-        except UnsupportedError as unsupported:
-            refusal = f"; the native codec {native.name!r} cannot stand in: {unsupported.reason}"
-        else:
-            return
-    bound = engine.bind(description, decoded, encoded, fill_value=fill_value, decoded_len=build.len_bytes)
-    build.module(label, bound, engine.reason(description) + refusal)
-
-
-def _absent(label: str, error: Exception, encoded_len: int | None) -> _native.Codec:
-    """Return a codec that every chunk fails with: those that are not stored need no module."""
-
-    def fail(_: bytes) -> Any:
-        raise error
-
-    return _native.python_codec(label, fail, fail, encoded_len=encoded_len)
-
-
 # --- Zarr v2 -------------------------------------------------------------------------------------------
 
 
-def _add_v2(build: _Build, codec: V2Codec, spec: ArraySpec, dtype: np.dtype[Any]) -> None:
+def _add_v2(build: Build, codec: V2Codec, spec: ArraySpec, dtype: np.dtype[Any]) -> None:
     """Add filters and compressor of Zarr v2, which see the elements in the order in which they are stored."""
     ndim = len(spec.shape)
     if spec.order == "F" and ndim > 1:
@@ -618,7 +543,9 @@ def _add_v2(build: _Build, codec: V2Codec, spec: ArraySpec, dtype: np.dtype[Any]
         build.done("bytes")
     for step in steps:
         if build.wasm is not None and (module := build.wasm.own(step)) is not None:
-            _add_wasm_v2(build, build.wasm, module, spec)
+            from wazarr.wasm import binding
+
+            binding.add_v2(build, build.wasm, module, spec)
             continue
         label = str(getattr(step, "codec_id", type(step).__name__))
         try:
@@ -628,22 +555,6 @@ def _add_v2(build: _Build, codec: V2Codec, spec: ArraySpec, dtype: np.dtype[Any]
                 label, python_codecs.adapt_v2(step, label, build.shape, build.dtype), unsupported.reason
             )
         build.shape, build.dtype = _after_v2(step, build.shape, build.dtype)
-
-
-def _add_wasm_v2(build: _Build, steps: Steps, step: Any, spec: ArraySpec) -> None:
-    from wazarr.wasm import engine
-
-    decoded = encoded = engine.Layout()
-    description = steps.description_of(step)
-    if hasattr(step, "wasm_arrange") and steps.at_hand(step) is not None:
-        # Such a codec sees arrays, and its module alone knows what they become.
-        decoded = engine.Layout(np.dtype(build.dtype).newbyteorder("<").str, build.shape)
-        description, encoded = step.wasm_arrange(description, decoded)
-    elif description is not None and description.kind != "bytes-bytes" and build.dtype != "|O":
-        decoded = engine.Layout(np.dtype(build.dtype).newbyteorder("<").str, build.shape)
-        encoded = engine.encoded_layout(description, decoded)
-    _add_wasm(build, steps, step, decoded, encoded, engine.fill_value_of(spec), description)
-    build.shape, build.dtype = encoded.shape, encoded.data_type
 
 
 def _after_v2(step: Any, shape: tuple[int, ...], dtype: str) -> tuple[tuple[int, ...], str]:

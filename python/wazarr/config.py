@@ -294,13 +294,13 @@ def _while_unchanged(read: Callable[[], _Setting]) -> Callable[[], _Setting]:
         answer = read()
         if before == _ignored:
             known = written, answer
-        return answer  # type: ignore[no-any-return]
+        return answer
 
     return kept
 
 
 @_while_unchanged
-def wasm_limits() -> Mapping[str, int | float]:
+def wasm_limits() -> MappingProxyType[str, int | float]:
     """Return the limits of guests and of what is kept of modules, by the names that the engine knows."""
     limits = {
         "memory_bytes": _positive("wazarr.wasm.memory_limit"),

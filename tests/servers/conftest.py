@@ -1,23 +1,3 @@
 """The servers as fixtures."""
 
-from tests.servers.fixtures import (
-    azure_container,
-    azure_server,
-    bucket,
-    file_server,
-    google_bucket,
-    google_server,
-    http_server,
-    s3_server,
-)
-
-__all__ = [
-    "azure_container",
-    "azure_server",
-    "bucket",
-    "file_server",
-    "google_bucket",
-    "google_server",
-    "http_server",
-    "s3_server",
-]
+from tests.servers.fixtures import *  # noqa: F403 - fixtures, by their names

@@ -6,27 +6,7 @@ import pytest
 import zarr
 
 import wazarr  # noqa: F401 - makes the pipeline known to zarr even where the package is not installed
-from tests.servers.fixtures import (
-    azure_container,
-    azure_server,
-    bucket,
-    file_server,
-    google_bucket,
-    google_server,
-    http_server,
-    s3_server,
-)
-
-__all__ = [
-    "azure_container",
-    "azure_server",
-    "bucket",
-    "file_server",
-    "google_bucket",
-    "google_server",
-    "http_server",
-    "s3_server",
-]
+from tests.servers.fixtures import *  # noqa: F403 - fixtures, by their names
 
 
 @pytest.fixture

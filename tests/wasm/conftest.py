@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 import zarr
 
+from tests.servers.fixtures import bucket, s3_server
 from tests.wasm.foreign import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+
+__all__ = ["bucket", "s3_server"]
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """A process that has never seen a module: reads arrays with what travels with them, and nothing else.
 
 Usage: ``python -m tests.wasm.stranger CACHE [PIPELINE STORE PATH]…``. Prints a list with, for each array, the
-sum of its values or the error. Nothing is imported but wazarr, zarr and numpy.
+sum of its values or the error. Nothing is imported but wazarr, zarr and numpy, and obstore for S3.
 """
 
 from __future__ import annotations
@@ -16,10 +16,20 @@ import zarr
 import wazarr
 
 
+def opened(store: str) -> Any:
+    """Return a folder, a zip, or ``s3:BUCKET:ENDPOINT`` as zarr takes it."""
+    if store.startswith("s3:"):
+        from tests.servers.s3 import Bucket
+
+        _, name, endpoint = store.split(":", 2)
+        return zarr.storage.ObjectStore(Bucket(endpoint, name).obstore(), read_only=True)
+    return zarr.storage.ZipStore(store, mode="r") if store.endswith(".zip") else store
+
+
 def read(pipeline: str, store: str, path: str) -> dict[str, Any]:
     """Read an array."""
     wazarr.reset_counters()
-    where: Any = zarr.storage.ZipStore(store, mode="r") if store.endswith(".zip") else store
+    where = opened(store)
     with zarr.config.set({"codec_pipeline.path": pipeline}):
         try:
             values = np.asarray(zarr.open_array(where, path=path, mode="r")[...])

@@ -23,7 +23,7 @@ from tests.pipelines import ORACLE_PATH, pipeline
 from tests.wasm import guests
 from tests.wasm.places import VALUES, create
 from wazarr.errors import StoreError, WasmModuleNotFoundError
-from wazarr.wasm import hierarchy
+from wazarr.wasm import hierarchy, storing
 from wazarr.wasm.description import Description
 
 if TYPE_CHECKING:
@@ -444,10 +444,10 @@ def test_concurrent_writers_lose_no_entry() -> None:
     for seed in range(6):
         module = guests.padded(guests.xor(), 10, seed=100 + seed)
         description = Description(f"codec {seed}", "bytes-bytes", guests.digest_of(module))
-        entries.append(hierarchy.Entry(f"codec {seed}", description, module))
+        entries.append(storing.Entry(f"codec {seed}", description, module))
 
     async def write_all() -> None:
-        writers = [hierarchy.store_modules(store, "wasm_codecs", [entry], 3) for entry in entries]
+        writers = [storing.store_modules(store, "wasm_codecs", [entry], 3) for entry in entries]
         await asyncio.gather(*writers)
 
     asyncio.run(write_all())

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dask.array
 import numpy as np
@@ -25,18 +25,21 @@ from tests.pipelines import ORACLE_PATH
 from tests.wasm import guests
 from tests.wasm.places import VALUES
 
+if TYPE_CHECKING:
+    from tests.servers.s3 import Bucket
+
 ROOT = Path(__file__).parents[2]
 OURS = "wazarr.CodecPipeline"
 
 
-def ask_a_stranger(cache: Path, *arrays: tuple[Path, str, str]) -> list[dict[str, Any]]:
+def ask_a_stranger(cache: Path, *arrays: tuple[Path | str, str, str]) -> list[dict[str, Any]]:
     """Return what a process that has never seen a module reads.
 
     Parameters
     ----------
     cache : Path
         Its folder for modules.
-    *arrays : tuple of (Path, str, str)
+    *arrays : tuple of (Path or str, str, str)
         Store, path of the array, pipeline. It sees them one after the other: the modules of two that are
         to be strange to it both have to be different.
     """
@@ -124,6 +127,30 @@ def test_copies_open_where_nobody_knows_the_module(tmp_path: Path) -> None:
         assert answer["sum"] == VALUES.sum()
         assert answer["steps"]["wasm"] > 0
         assert answer["steps"]["python"] == 0
+
+
+@pytest.mark.parametrize("embed", ["inline", "hierarchy"])
+@pytest.mark.parametrize("zarr_format", [2, 3])
+def test_copies_open_from_an_object_store(
+    zarr_format: Any, embed: str, bucket: Bucket, tmp_path: Path
+) -> None:
+    """Key by key to S3 and back, and read there by a process that has never seen the module."""
+    source = local(tmp_path / "source", zarr_format, embed)
+    remote = bucket.obstore()
+    for file in source.rglob("*"):
+        if file.is_file():
+            remote.put(file.relative_to(source).as_posix(), file.read_bytes())
+    shutil.rmtree(source)
+    back = tmp_path / "back"
+    for keys in remote.list():
+        for key in (entry["path"] for entry in keys):
+            (back / key).parent.mkdir(parents=True, exist_ok=True)
+            (back / key).write_bytes(bytes(remote.get(key).bytes()))
+    answers = ask_a_stranger(
+        tmp_path / "cache", (f"s3:{bucket.name}:{bucket.endpoint}", "data", OURS), (back, "data", OURS)
+    )
+    assert [answer["sum"] for answer in answers] == [VALUES.sum()] * 2
+    assert all(answer["steps"]["wasm"] > 0 and answer["steps"]["python"] == 0 for answer in answers)
 
 
 def test_what_a_stranger_cannot_know(tmp_path: Path) -> None:

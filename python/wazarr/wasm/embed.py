@@ -19,7 +19,7 @@ from zarr.storage import StorePath
 
 from wazarr.codecs import _label
 from wazarr.errors import StoreError, UnsupportedError
-from wazarr.wasm import hierarchy, modules, packages, sources
+from wazarr.wasm import hierarchy, modules, packages, sources, storing
 from wazarr.wasm.description import HIERARCHY, NAME
 from wazarr.wasm.numcodecs_modules import learn
 from wazarr.wasm.steps import Steps
@@ -314,11 +314,11 @@ async def _embed(node: zarr.Group | zarr.Array[Any], changes: list[_Change]) -> 
         if hasattr(codec, "wasm_name"):
             await _require_free(array, codec.wasm_name, description, group)
     entries = {
-        description.module: hierarchy.Entry(description.codec, _as_entry(codec, description), module)
+        description.module: storing.Entry(description.codec, _as_entry(codec, description), module)
         for _, codec, description in changes
         if (module := modules.get_bytes(description.module)) is not None
     }
-    await hierarchy.store_modules(node.store, group, list(entries.values()), node.metadata.zarr_format)
+    await storing.store_modules(node.store, group, list(entries.values()), node.metadata.zarr_format)
     digests = {description.module for _, codec, description in changes if not hasattr(codec, "wasm_name")}
     if not digests:
         return

@@ -263,7 +263,9 @@ def bind(
                 description.codec,
                 description.module,
                 json.dumps(setup),
-                limits=_limits(config.wasm_limits(), is_trusted(description.module)),
+                limits=_limits_json(
+                    (*config.wasm_limits().items(), ("trusted", is_trusted(description.module)))
+                ),
                 cache_dir=config.wasm_cache_dir(),
                 fresh_instance=description.fresh_instance,
             )
@@ -277,13 +279,9 @@ def bind(
 
 
 @lru_cache(maxsize=16)
-def _limits_json(limits: tuple[tuple[str, int | float], ...], is_trusted: bool) -> str:
-    return json.dumps(dict(limits) | {"trusted": is_trusted})
-
-
-def _limits(limits: Mapping[str, int | float], is_trusted: bool) -> str:
+def _limits_json(limits: tuple[tuple[str, int | float], ...]) -> str:
     """Return the limits of one codec's guests as the engine reads them."""
-    return _limits_json(tuple(limits.items()), is_trusted)
+    return json.dumps(dict(limits))
 
 
 def shortened(text: str) -> str:

@@ -15,7 +15,7 @@ from zarr.codecs import ShardingCodec
 from zarr.codecs._v2 import V2Codec
 
 from wazarr.errors import WasmModuleNotFoundError
-from wazarr.wasm import engine, hierarchy, modules
+from wazarr.wasm import engine, hierarchy, modules, storing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -229,8 +229,8 @@ class Steps:
                 module = modules.get_bytes(description.module)
                 if module is None:
                     raise modules.not_found(description, ["it was at hand, and is no more"])
-                entries[description.module] = hierarchy.Entry(description.codec, description, module)
-        await hierarchy.store_modules(store, groups[0], list(entries.values()), self.zarr_format)
+                entries[description.module] = storing.Entry(description.codec, description, module)
+        await storing.store_modules(store, groups[0], list(entries.values()), self.zarr_format)
         # Only now: another thread that writes a chunk meanwhile must not take them for stored.
         self._stored |= new
 

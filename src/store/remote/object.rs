@@ -17,9 +17,9 @@ pub struct ObjectRemote {
     store: Arc<dyn ObjectStore>,
     /// Further attempts at an answer that broke off.
     retries: usize,
-    /// The server answers with whole values whatever part is asked for.
+    /// Ranges: the server answers with whole values whatever part is asked for.
     ignores_ranges: Lacking,
-    /// It does not know ranges that count from the end.
+    /// Ranges that count from the end.
     lacks_suffixes: Lacking,
 }
 

@@ -4,7 +4,7 @@
 //! that is known, else a row of bytes. What comes back is taken for its bytes; where it has to be an array, its
 //! data type must be the right one.
 
-use super::{ArrayDescription, Kind, Setup};
+use super::{ArrayDescription, Kind, Room, Setup, Take};
 use crate::wasm::WasmError;
 
 /// Axes that an answer may have.
@@ -184,6 +184,30 @@ impl<'a> Answer<'a> {
     pub(super) fn description(&self) -> ArrayDescription {
         let shape = self.shape.iter().map(|&axis| u64::from(axis)).collect();
         ArrayDescription { data_type: self.element.data_type().to_owned(), shape }
+    }
+}
+
+/// Hands an answer on, if there is room for it, and remembers what it was.
+pub(super) fn hand_on<'a>(
+    room: Room,
+    take: &'a mut Take<'_>,
+    last_answer: &'a mut Option<ArrayDescription>,
+) -> impl FnMut(&Answer<'_>) -> Result<(), WasmError> + 'a {
+    *last_answer = None;
+    move |answer| {
+        room.admit(answer.bytes.len())?;
+        take(answer.bytes)?;
+        *last_answer = Some(answer.description());
+        Ok(())
+    }
+}
+
+/// What a call answers that was made twice, the second time with more said: of two complaints of the guest's the one
+/// about less.
+pub(super) fn of_two(first: Result<(), WasmError>, second: Result<(), WasmError>) -> Result<(), WasmError> {
+    match second {
+        Err(WasmError::Guest(_)) => first,
+        second => second,
     }
 }
 

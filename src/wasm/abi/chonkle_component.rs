@@ -118,10 +118,6 @@ impl Guest for ChonkleComponent {
         self.run(false, decoded, room, take)
     }
 
-    fn encoded_bound(&mut self, _decoded_len: usize) -> Result<Option<usize>, WasmError> {
-        Ok(None)
-    }
-
     fn memory_bytes(&self) -> usize {
         self.session.memory_bytes()
     }

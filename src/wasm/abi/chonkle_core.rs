@@ -248,10 +248,6 @@ impl Guest for ChonkleCore {
         self.run(false, decoded, room, take)
     }
 
-    fn encoded_bound(&mut self, _decoded_len: usize) -> Result<Option<usize>, WasmError> {
-        Ok(None)
-    }
-
     fn memory_bytes(&self) -> usize {
         self.session.memory_bytes()
     }

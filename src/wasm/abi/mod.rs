@@ -216,7 +216,9 @@ pub trait Guest: Send {
     ///
     /// # Errors
     /// As [`Guest::decode`].
-    fn encoded_bound(&mut self, decoded_len: usize) -> Result<Option<usize>, WasmError>;
+    fn encoded_bound(&mut self, _decoded_len: usize) -> Result<Option<usize>, WasmError> {
+        Ok(None)
+    }
 
     /// Data type and shape of what the last call that succeeded answered, where the interface tells.
     fn last_answer(&self) -> Option<&ArrayDescription> {

@@ -6,7 +6,7 @@
 use wasmtime::Store;
 use wasmtime::component::{ComponentType, Lift, Lower, ResourceAny, TypedFunc};
 
-use super::any_array::{Answer, Element, Side, Sides, configuration, with_causes};
+use super::any_array::{Answer, Element, Side, Sides, configuration, hand_on, of_two, with_causes};
 use super::component::{self, fault, limit_result};
 use super::guest::call;
 use super::{ArrayDescription, Guest, Room, Setup, Take};
@@ -202,53 +202,33 @@ impl NumcodecsComponent {
 
 impl Guest for NumcodecsComponent {
     fn decode(&mut self, encoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
-        let mut last_answer = None;
-        let mut hand_on = |answer: &Answer<'_>| {
-            room.admit(answer.bytes.len())?;
-            take(answer.bytes)?;
-            last_answer = Some(answer.description());
-            Ok(())
-        };
         let (codec, decode) = (self.codec, self.decode);
-        let first =
-            self.run(true, encoded, room, |store, array| decode.call(store, (codec, array)), &mut hand_on);
+        let mut last_answer = None;
+        let mut hand_on = hand_on(room, take, &mut last_answer);
+        let call = |store: &mut Store<HostState>, array| decode.call(store, (codec, array));
+        let mut result = self.run(true, encoded, room, call, &mut hand_on);
         let prototype = self.sides.prototype().cloned();
-        let (Err(WasmError::Guest(_)), Some(decode_into), Some(prototype)) =
-            (&first, self.decode_into, prototype)
-        else {
-            self.last_answer = last_answer;
-            return first;
-        };
-        let prototype = Prototype { dtype: prototype.element.into(), shape: prototype.shape };
-        let second = self.run(
-            true,
-            encoded,
-            room,
-            |store, array| decode_into.call(store, (codec, array, prototype)),
-            &mut hand_on,
-        );
-        self.last_answer = last_answer;
-        match second {
-            // Of two complaints the one about less.
-            Err(WasmError::Guest(_)) => first,
-            second => second,
+        if let (Err(WasmError::Guest(_)), Some(decode_into), Some(prototype)) =
+            (&result, self.decode_into, prototype)
+        {
+            let prototype = Prototype { dtype: prototype.element.into(), shape: prototype.shape };
+            let call =
+                |store: &mut Store<HostState>, array| decode_into.call(store, (codec, array, prototype));
+            let second = self.run(true, encoded, room, call, &mut hand_on);
+            result = of_two(result, second);
         }
+        drop(hand_on);
+        self.last_answer = last_answer;
+        result
     }
 
     fn encode(&mut self, decoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
         let (codec, encode) = (self.codec, self.encode);
         let call = |store: &mut Store<HostState>, array| encode.call(store, (codec, array));
-        let description = self.run(false, decoded, room, call, |answer| {
-            room.admit(answer.bytes.len())?;
-            take(answer.bytes)?;
-            Ok(answer.description())
-        })?;
-        self.last_answer = Some(description);
-        Ok(())
-    }
-
-    fn encoded_bound(&mut self, _decoded_len: usize) -> Result<Option<usize>, WasmError> {
-        Ok(None)
+        let mut last_answer = None;
+        let result = self.run(false, decoded, room, call, hand_on(room, take, &mut last_answer));
+        self.last_answer = last_answer;
+        result
     }
 
     fn last_answer(&self) -> Option<&ArrayDescription> {

@@ -19,7 +19,7 @@
 
 use wasmtime::{Memory, Store, TypedFunc};
 
-use super::any_array::{Answer, Element, Side, Sides, configuration, with_causes};
+use super::any_array::{Answer, Element, Side, Sides, configuration, hand_on, of_two, with_causes};
 use super::guest::{self, call, function, length, optional_function, part, put, word};
 use super::{ArrayDescription, Guest, Room, Setup, Take};
 use crate::wasm::{CompiledModule, HostState, Limits, Session, WasmError};
@@ -233,54 +233,24 @@ impl<P: wasmtime::WasmParams> Function<P> {
     }
 }
 
-impl NumcodecsCore {
-    fn run<T>(
-        &mut self,
-        action: Action,
-        data: &[u8],
-        take: impl FnOnce(&Answer<'_>) -> Result<T, WasmError>,
-    ) -> Result<T, WasmError> {
-        let Self { session, codec, sides, .. } = self;
-        call(session, |store| codec.run(store, action, sides, data, take))
-    }
-}
-
 impl Guest for NumcodecsCore {
     fn decode(&mut self, encoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
-        let mut last_answer = None;
-        let mut hand_on = |answer: &Answer<'_>| {
-            room.admit(answer.bytes.len())?;
-            take(answer.bytes)?;
-            last_answer = Some(answer.description());
-            Ok(())
-        };
-        let may_be_told = self.codec.decode_into.is_some() && self.sides.prototype().is_some();
-        let result = match self.run(Action::Decode, encoded, &mut hand_on) {
-            Err(error @ WasmError::Guest(_)) if may_be_told => {
-                self.run(Action::DecodeInto, encoded, &mut hand_on).map_err(|second| match second {
-                    // Of two complaints the one about less.
-                    WasmError::Guest(_) => error,
-                    other => other,
-                })
-            }
-            result => result,
-        };
-        self.last_answer = last_answer;
-        result
+        let Self { session, codec, sides, last_answer } = self;
+        let mut hand_on = hand_on(room, take, last_answer);
+        let mut run = |action| call(session, |store| codec.run(store, action, sides, encoded, &mut hand_on));
+        let first = run(Action::Decode);
+        let may_be_told = codec.decode_into.is_some() && sides.prototype().is_some();
+        if may_be_told && matches!(first, Err(WasmError::Guest(_))) {
+            let second = run(Action::DecodeInto);
+            return of_two(first, second);
+        }
+        first
     }
 
     fn encode(&mut self, decoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
-        let description = self.run(Action::Encode, decoded, |answer| {
-            room.admit(answer.bytes.len())?;
-            take(answer.bytes)?;
-            Ok(answer.description())
-        })?;
-        self.last_answer = Some(description);
-        Ok(())
-    }
-
-    fn encoded_bound(&mut self, _decoded_len: usize) -> Result<Option<usize>, WasmError> {
-        Ok(None)
+        let Self { session, codec, sides, last_answer } = self;
+        let hand_on = hand_on(room, take, last_answer);
+        call(session, |store| codec.run(store, Action::Encode, sides, decoded, hand_on))
     }
 
     fn last_answer(&self) -> Option<&ArrayDescription> {
