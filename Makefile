@@ -118,13 +118,14 @@ bench-plots: $(MAIN_VENV)/.bench  ## Draw the last `make bench`, as PNG and SVG
 	$(MAIN_VENV)/bin/python benches/python/plots.py $(PLOT_ARGS)
 
 .PHONY: bench-readme
-bench-readme: $(MAIN_VENV)/.bench  ## Put the main table and chart of the last `make bench` into README.md
+bench-readme: $(MAIN_VENV)/.bench  ## Put the tables and the chart of the last `make bench` into README.md and the guide
 	$(MAIN_VENV)/bin/python benches/python/plots.py --readme docs/images
 	$(MAIN_VENV)/bin/python scripts/fill_readme.py README.md build/bench/main.md docs/images/ratios-main.png
+	$(MAIN_VENV)/bin/python scripts/fill_readme.py docs/guides/wasm-codecs.md build/bench/wasm.md
 
 .PHONY: bench-rust
 bench-rust: toolchain  ## Time codecs, scatter and planning without Python, beside rival libraries
-	cargo bench --locked --no-default-features --bench codecs --bench scatter --bench planning -- $(BENCH_RUST_ARGS)
+	cargo bench --locked --no-default-features --bench codecs --bench copies --bench scatter --bench planning -- $(BENCH_RUST_ARGS)
 
 .PHONY: bench-check
 bench-check: toolchain  ## Instructions per chunk against benches/instructions.json, counted by valgrind

@@ -229,7 +229,7 @@ def _ignoring(key: str, value: object, why: str) -> None:
     """Report a setting that makes no sense; the default holds."""
     global _ignored
     _ignored += 1
-    warnings.warn(f"ignoring {key}={value!r}: {why}", UserWarning, stacklevel=4)
+    warnings.warn(f"ignoring {key}={value!r}: {why}", UserWarning, stacklevel=5)
 
 
 def _positive(key: str) -> int:
@@ -276,6 +276,12 @@ def wasm_as_written() -> str:
     return repr(written) if written else ""
 
 
+def _written() -> tuple[str | None, ...]:
+    """Return all that our settings are read from."""
+    home = (os.environ.get(name) for name in ("XDG_CACHE_HOME", "HOME", "USERPROFILE"))
+    return wasm_as_written(), *home
+
+
 def _while_unchanged(read: Callable[[], _Setting]) -> Callable[[], _Setting]:
     """Read something from the configuration once for as long as it stays the same.
 
@@ -286,13 +292,14 @@ def _while_unchanged(read: Callable[[], _Setting]) -> Callable[[], _Setting]:
     @wraps(read)
     def kept() -> _Setting:
         nonlocal known
-        written = wasm_as_written(), os.environ.get("XDG_CACHE_HOME"), os.environ.get("HOME")
+        written = _written()
         last_written, answer = known
         if last_written == written:
             return answer  # type: ignore[no-any-return]
         before = _ignored
         answer = read()
-        if before == _ignored:
+        # Another thread may have changed the configuration meanwhile.
+        if before == _ignored and written == _written():
             known = written, answer
         return answer
 

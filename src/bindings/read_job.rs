@@ -156,7 +156,7 @@ impl ReadJob {
     fn in_flight(&self, py: Python<'_>, wanted: usize) -> PyResult<usize> {
         run::caught(py, || {
             let chunk_bytes = match self.work.backend {
-                Backend::Fed(_) | Backend::Remote(_) => self.work.request.value_bytes(),
+                Backend::Fed(_) | Backend::Remote { .. } => self.work.request.value_bytes(),
                 _ => self.work.request.chunk_bytes(),
             };
             Ok(self.limits.in_flight(wanted, chunk_bytes))
@@ -359,13 +359,14 @@ impl ReadJob {
         }
         let weight = held_bytes.saturating_add(1);
         let total = self.work.feeding.add(weight);
-        let work = Arc::clone(&self.work);
+        // The output array is not to wait for whoever tells of the end.
+        let feeding = Arc::clone(&self.work.feeding);
         let cancel = self.cancel.clone();
         let unless_cancelled = move |spread: Work<'_>, scratch: &mut Scratch| {
             if cancel.is_cancelled() { Err(Error::Cancelled) } else { body(spread, scratch) }
         };
         let started = run::then(py, &self.limits, &self.cancel, unless_cancelled, move |result| {
-            work.feeding.done(weight, result);
+            feeding.done(weight, result);
         });
         if started.is_err() {
             self.work.feeding.done(weight, Ok(()));

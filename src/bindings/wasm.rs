@@ -302,8 +302,8 @@ pub(super) fn run_codec<T: Send>(
         }
         result
     });
-    result.map_err(|fault| match RAISED.take() {
-        Some(raised) => raised,
-        None => errors::step_error(py, codec, direction, fault),
-    })
+    match RAISED.take() {
+        Some(raised) => Err(raised),
+        None => result.map_err(|fault| errors::step_error(py, codec, direction, fault)),
+    }
 }

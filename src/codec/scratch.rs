@@ -66,7 +66,7 @@ impl ScratchBuffer {
     /// # Errors
     /// No memory.
     pub fn set_len(&mut self, len_bytes: usize) -> Result<(), CodecFault> {
-        if self.bytes.len() < self.start + len_bytes {
+        if self.room_bytes() < len_bytes {
             self.grow(len_bytes)?;
         }
         self.len = len_bytes;
@@ -148,7 +148,7 @@ impl Scratch {
 
     /// Gives a buffer back.
     pub fn put(&mut self, buffer: ScratchBuffer) {
-        if buffer.bytes.len() <= KEPT_BUFFER_MAX_BYTES && self.buffers.len() < KEPT_BUFFERS {
+        if buffer.bytes.len() <= KEPT_BUFFER_MAX_BYTES + SLACK_BYTES && self.buffers.len() < KEPT_BUFFERS {
             self.buffers.push(buffer);
         }
     }

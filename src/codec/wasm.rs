@@ -125,7 +125,7 @@ impl WasmCodec {
                 CodecFault::Value(format!("it encodes to another length than {expected} bytes, or to more"))
             }
             WasmError::OutOfMemory { len_bytes } => CodecFault::OutOfMemory { len_bytes },
-            WasmError::Cancelled => CodecFault::Cancelled,
+            WasmError::Cancelled | WasmError::NotFilled => CodecFault::Cancelled,
             error => {
                 CodecFault::Wasm { module: self.recipe.module().digest().to_string(), error: Box::new(error) }
             }

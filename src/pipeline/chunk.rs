@@ -175,7 +175,7 @@ fn decode_lent(
 ) -> Result<(), Error> {
     let len_bytes = source.len_bytes();
     match usize::try_from(len_bytes) {
-        Ok(encoded_len) if chain.takes_filled() => {
+        Ok(encoded_len) if chain.takes_filled() && !parts::are_worth_it(encoded_len, work) => {
             let mut failure = None;
             let mut fill = |room: &mut [u8]| match source.read_into(0..len_bytes, room) {
                 Ok(()) => true,

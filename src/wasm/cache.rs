@@ -266,26 +266,39 @@ fn load_or_compile(module: &StoredModule, key: Key) -> Result<Code, WasmError> {
 
 /// Code from the cache folder. Its checksum was compared, and only this user can write there.
 fn deserialize(engine: &Engine, code: StoredCode, is_component: bool) -> Option<Code> {
-    match (code, is_component) {
-        // SAFETY: `Folder::load_code` takes only files that are this user's, in a folder that nobody else can
-        // write to, written by `Folder::store_code` with what this engine serialized. Such a file is replaced or
-        // removed, but never changed, so what is mapped stays as it is.
-        (StoredCode::File(path), true) => {
-            unsafe { Component::deserialize_file(engine, path) }.ok().map(Code::Component)
-        }
-        // SAFETY: as above.
-        (StoredCode::File(path), false) => {
-            unsafe { Module::deserialize_file(engine, path) }.ok().map(Code::Core)
-        }
-        // SAFETY: as above.
-        (StoredCode::Bytes(bytes), true) => {
-            unsafe { Component::deserialize(engine, bytes) }.ok().map(Code::Component)
-        }
-        // SAFETY: as above.
-        (StoredCode::Bytes(bytes), false) => {
-            unsafe { Module::deserialize(engine, bytes) }.ok().map(Code::Core)
-        }
+    if let Some(mapped) = code.mappable().and_then(|file| map(engine, file, is_component)) {
+        return Some(mapped);
     }
+    // Where nothing may be mapped that is to run, as on some file systems.
+    let bytes = code.read().ok()?;
+    if is_component {
+        // SAFETY: `Folder::load_code` takes only files that are this user's, in a folder that nobody else can
+        // write to, written by `Folder::store_code` with what this engine serialized.
+        unsafe { Component::deserialize(engine, bytes) }.ok().map(Code::Component)
+    } else {
+        // SAFETY: as above.
+        unsafe { Module::deserialize(engine, bytes) }.ok().map(Code::Core)
+    }
+}
+
+/// Maps the very file that was checked.
+#[cfg(target_os = "linux")]
+fn map(engine: &Engine, file: &std::fs::File, is_component: bool) -> Option<Code> {
+    use std::os::fd::AsRawFd;
+    if is_component {
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        // SAFETY: as in `deserialize`; besides, such a file is replaced or removed, but never changed, so what is
+        // mapped stays as it is.
+        unsafe { Component::deserialize_file(engine, path) }.ok().map(Code::Component)
+    } else {
+        // SAFETY: as above.
+        unsafe { Module::deserialize_open_file(engine, file.try_clone().ok()?) }.ok().map(Code::Core)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn map(_: &Engine, _: &std::fs::File, _: bool) -> Option<Code> {
+    None
 }
 
 #[cfg(test)]

@@ -74,6 +74,9 @@ pub enum WasmError {
     /// The caller gave up.
     #[error("cancelled")]
     Cancelled,
+    /// What was to be decoded could not be put into the guest's memory; the guest was not called.
+    #[error("there is nothing to decode")]
+    NotFilled,
     /// The host could not do its part.
     #[error("the WebAssembly host failed: {0}")]
     Host(String),
@@ -83,7 +86,7 @@ impl WasmError {
     /// Whether the guest answered in an orderly way, so that it may be called again.
     #[must_use]
     pub fn leaves_guest_sound(&self) -> bool {
-        matches!(self, Self::Guest(_) | Self::DecodedLength { .. })
+        matches!(self, Self::Guest(_) | Self::DecodedLength { .. } | Self::NotFilled)
     }
 }
 

@@ -81,7 +81,7 @@ class NumcodecsIdCodec(Named, numcodecs.abc.Codec):  # type: ignore[misc] # numc
             return description, BYTES
         encoded = encoded_of(description, decoded)
         if encoded.data_type == "|u1" and len(encoded.shape) == 1:
-            return description, BYTES
+            return replace(description, kind="array-bytes"), BYTES
         return replace(description, kind="array-array"), encoded
 
     def get_config(self) -> dict[str, Any]:
@@ -116,7 +116,13 @@ class NumcodecsIdCodec(Named, numcodecs.abc.Codec):  # type: ignore[misc] # numc
             Where it goes: an array of as many bytes.
         """
         array = _as_array(buf)
-        codec = bind(self._described(), BYTES, layout(array.dtype, array.shape))
+        description, answer = self._described(), BYTES
+        if out is not None:
+            # Some have to be told what to make.
+            given = np.asarray(out)
+            description = replace(description, kind="array-array")
+            answer = layout(given.dtype, given.shape)
+        codec = bind(description, answer, layout(array.dtype, array.shape))
         decoded = _made(*codec.decode_array(array.tobytes(), longest()))
         if out is None:
             return decoded

@@ -27,7 +27,12 @@ pub(crate) enum Backend {
     Filesystem(FilesystemBatch),
     Zip(ZipBatch),
     Values(ValuesBatch),
-    Remote(RemoteBatch),
+    /// With the object that Python made of the store: the store may hold Python objects, and is let go of where the
+    /// interpreter lock is held.
+    Remote {
+        batch: RemoteBatch,
+        _handle: Kept<Py<RemoteHandle>>,
+    },
     /// Python brings the bytes; only the keys are known.
     Fed(Vec<String>),
 }
@@ -66,7 +71,7 @@ impl Backend {
                     u64,
                     usize,
                 ) = place.extract()?;
-                Ok(Some(Self::Remote(RemoteBatch {
+                let batch = RemoteBatch {
                     store: Arc::clone(&handle.get().store),
                     keys,
                     in_flight: in_flight.max(1),
@@ -75,7 +80,8 @@ impl Backend {
                     max_gap_bytes,
                     max_coalesced_bytes,
                     small_shard_bytes: small,
-                })))
+                };
+                Ok(Some(Self::Remote { batch, _handle: Kept::new(handle.unbind()) }))
             }
             other => Err(PyTypeError::new_err(format!("no native store {other:?}"))),
         }
@@ -90,7 +96,7 @@ impl Backend {
             Self::Filesystem(batch) => batch.keys(),
             Self::Zip(batch) => batch.keys(),
             Self::Values(batch) => batch.keys(),
-            Self::Remote(batch) => &batch.keys,
+            Self::Remote { batch, .. } => &batch.keys,
             Self::Fed(keys) => keys,
         }
     }
@@ -102,7 +108,7 @@ impl Backend {
                 Fetch::Parts { request_cost_bytes: Some(REQUEST_COST_BYTES) }
             }
             Self::Values(_) => Fetch::Parts { request_cost_bytes: None },
-            Self::Remote(_) | Self::Fed(_) => Fetch::Values,
+            Self::Remote { .. } | Self::Fed(_) => Fetch::Values,
         }
     }
 
@@ -110,7 +116,7 @@ impl Backend {
     pub(crate) fn load(&self, py: Python<'_>, wanted: impl Fn(usize) -> bool) -> PyResult<()> {
         match self {
             Self::Values(batch) => batch.load(py, wanted),
-            Self::Filesystem(_) | Self::Zip(_) | Self::Remote(_) | Self::Fed(_) => Ok(()),
+            Self::Filesystem(_) | Self::Zip(_) | Self::Remote { .. } | Self::Fed(_) => Ok(()),
         }
     }
 
@@ -118,21 +124,21 @@ impl Backend {
     pub(crate) fn finish(&self, py: Python<'_>) -> PyResult<()> {
         match self {
             Self::Values(batch) => batch.store(py),
-            Self::Filesystem(_) | Self::Zip(_) | Self::Remote(_) | Self::Fed(_) => Ok(()),
+            Self::Filesystem(_) | Self::Zip(_) | Self::Remote { .. } | Self::Fed(_) => Ok(()),
         }
     }
 
     /// The chunks as those of a store on the network.
     pub(crate) fn remote(&self) -> Option<&RemoteBatch> {
         match self {
-            Self::Remote(batch) => Some(batch),
+            Self::Remote { batch, .. } => Some(batch),
             _ => None,
         }
     }
 
     /// The most values of `chunk_bytes` that there may be at the same time, set by the limits.
     pub(crate) fn limit_in_flight(&mut self, limits: &Limits, chunk_bytes: usize) {
-        if let Self::Remote(batch) = self {
+        if let Self::Remote { batch, .. } = self {
             batch.in_flight = limits.in_flight(batch.in_flight, chunk_bytes);
             batch.max_part_bytes = limits.bytes_in_flight() as u64;
         }
@@ -143,7 +149,7 @@ impl Backend {
             Self::Filesystem(batch) => Ok(batch),
             Self::Zip(batch) => Ok(batch),
             Self::Values(batch) => Ok(batch),
-            Self::Remote(_) | Self::Fed(_) => {
+            Self::Remote { .. } | Self::Fed(_) => {
                 Err(Error::Internal("chunks that have to be fetched cannot be opened".to_owned()))
             }
         }

@@ -51,7 +51,8 @@ impl ObjectRemote {
     }
 
     async fn suffix(&self, path: &Path, count: u64, limit_bytes: u64) -> Result<Fetched, Failed> {
-        if !self.lacks_suffixes.is_likely() {
+        let is_tried = !self.lacks_suffixes.is_likely();
+        if is_tried {
             match self.part(path, Some(GetRange::Suffix(count)), limit_bytes).await {
                 Err(Failed::Store(error)) if lacks_suffixes(&error) => {}
                 answer => return answer,
@@ -59,7 +60,9 @@ impl ObjectRemote {
         }
         let meta = self.store.head(path).await?;
         let len = meta.size;
-        self.lacks_suffixes.note();
+        if is_tried {
+            self.lacks_suffixes.note();
+        }
         if len == 0 {
             return Ok(Fetched::part_of(&Bytes::new(), &ByteRange::Whole, version_of(&meta)));
         }
@@ -146,8 +149,12 @@ fn lacks_suffixes(error: &object_store::Error) -> bool {
         || matches!(fault_of(error).status, Some(400 | 416 | 501))
 }
 
-/// Whether the server answered with a whole value where a part was asked for. The crate has no name for it.
+/// Whether the server answered with a whole value where a part was asked for. The crate has one name for it over plain
+/// HTTP, and none elsewhere.
 fn is_not_partial(error: &object_store::Error) -> bool {
+    if matches!(error, object_store::Error::NotSupported { .. }) {
+        return true;
+    }
     error.source().is_some_and(|source| source.to_string().contains("non-partial response"))
 }
 

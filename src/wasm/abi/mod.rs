@@ -190,7 +190,7 @@ pub trait Guest: Send {
     /// Decodes `encoded_len` bytes that `fill` puts where the guest wants them.
     ///
     /// # Errors
-    /// As [`Guest::decode`]; [`WasmError::Cancelled`] where `fill` failed.
+    /// As [`Guest::decode`]; [`WasmError::NotFilled`] where `fill` failed.
     fn decode_filled(
         &mut self,
         encoded_len: usize,
@@ -203,7 +203,7 @@ pub trait Guest: Send {
             .try_reserve_exact(encoded_len)
             .map_err(|_| WasmError::OutOfMemory { len_bytes: encoded_len })?;
         encoded.resize(encoded_len, 0);
-        if fill(&mut encoded) { self.decode(&encoded, room, take) } else { Err(WasmError::Cancelled) }
+        if fill(&mut encoded) { self.decode(&encoded, room, take) } else { Err(WasmError::NotFilled) }
     }
 
     /// Encodes.

@@ -244,7 +244,7 @@ impl Exports {
                 if fill(room) {
                     Ok(())
                 } else {
-                    Err(WasmError::Cancelled)
+                    Err(WasmError::NotFilled)
                 }
             }
         }

@@ -9,13 +9,14 @@
 //! Whoever can write compiled code can run anything. So the folder, and every file that is read, has to
 //! belong to this user, and nobody else may have any right to the folder. Files are written under another name
 //! and moved into place, never changed. A survey begins with a checksum and code ends with one, which finds damage
-//! (against forgery there is only who may write here). Code on a disk of this machine is mapped, not read.
+//! (against forgery there is only who may write here). Code on a disk of this machine is mapped, not read: a file there
+//! may be removed or replaced at any time, but no program may write into it.
 
 #![cfg_attr(unix, expect(unsafe_code, reason = "geteuid has no safe wrapper in std"))]
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -52,11 +53,27 @@ pub struct Folder {
 
 /// Compiled code whose checksum is right, and the checksum behind it, which is no part of it but does no harm.
 #[derive(Debug)]
-pub enum StoredCode {
-    /// In a file that can be mapped.
-    File(PathBuf),
-    /// Read from one that cannot.
-    Bytes(Vec<u8>),
+pub struct StoredCode {
+    file: File,
+}
+
+impl StoredCode {
+    /// The file, if it is on a disk of this machine, so that it can be mapped.
+    #[must_use]
+    pub fn mappable(&self) -> Option<&File> {
+        is_local(&self.file).then_some(&self.file)
+    }
+
+    /// What it holds.
+    ///
+    /// # Errors
+    /// It cannot be read, or is damaged by now.
+    pub fn read(mut self) -> io::Result<Vec<u8>> {
+        self.file.rewind()?;
+        let bytes = read_all(&mut self.file)?;
+        let sound = bytes.split_last_chunk::<SEAL_BYTES>().is_some_and(|(code, found)| *found == seal(code));
+        if sound { Ok(bytes) } else { Err(io::ErrorKind::InvalidData.into()) }
+    }
 }
 
 impl Folder {
@@ -142,19 +159,12 @@ impl Folder {
     pub fn load_code(&self, name: &str) -> Option<StoredCode> {
         let path = self.path.join(name);
         let (mut file, metadata) = open(&path).ok()?;
-        let found = if is_local(&file) {
-            is_sealed(&mut file, metadata.len()).ok()?.then(|| StoredCode::File(path.clone()))
-        } else {
-            let bytes = read(&path).ok()?;
-            let sound =
-                bytes.split_last_chunk::<SEAL_BYTES>().is_some_and(|(code, found)| *found == seal(code));
-            sound.then_some(StoredCode::Bytes(bytes))
-        };
-        match found {
-            Some(_) => note_use(&file, &metadata),
-            None => remove(&path),
+        if is_sealed(&mut file, metadata.len()).ok()? {
+            note_use(&file, &metadata);
+            return Some(StoredCode { file });
         }
-        found
+        remove(&path);
+        None
     }
 
     fn bytes_path(&self, digest: Digest) -> PathBuf {
@@ -295,11 +305,16 @@ fn open(path: &Path) -> io::Result<(File, fs::Metadata)> {
 /// Reads such a file.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let (mut file, metadata) = open(path)?;
-    let len_bytes = usize::try_from(metadata.len()).map_err(io::Error::other)?;
+    let bytes = read_all(&mut file)?;
+    note_use(&file, &metadata);
+    Ok(bytes)
+}
+
+fn read_all(file: &mut File) -> io::Result<Vec<u8>> {
+    let len_bytes = usize::try_from(file.metadata()?.len()).map_err(io::Error::other)?;
     let mut bytes = Vec::new();
     bytes.try_reserve_exact(len_bytes.saturating_add(1))?;
     file.read_to_end(&mut bytes)?;
-    note_use(&file, &metadata);
     Ok(bytes)
 }
 
