@@ -1,7 +1,6 @@
 //! Copies whose destination lies so many bytes past their source, modulo 4096: the C library's, ours, and reads of a
 //! file that is in the page cache (its pages begin at multiples of 4096).
 #![expect(clippy::unwrap_used, reason = "a benchmark that fails stops")]
-#![expect(unsafe_code, reason = "divan registers benchmarks in a link section")]
 
 use std::fs::File;
 use std::hint::black_box;

@@ -207,7 +207,7 @@ mod tests {
             let kept = held.len().min(len);
             assert_eq!(buffer[..kept], held[..kept], "{len}");
             assert_eq!(buffer.len(), len);
-            held = (0..len).map(|number| (number % 253) as u8).collect();
+            held = (0..=252).cycle().take(len).collect();
             buffer.copy_from_slice(&held);
             if buffer.start > 0 {
                 assert_eq!(buffer.as_ptr().addr() % 4096, distance::OFFSET_BYTES);

@@ -257,7 +257,7 @@ fn seal_of(checksum: u32) -> [u8; SEAL_BYTES] {
 fn is_sealed(file: &mut File, len_bytes: u64) -> io::Result<bool> {
     let Some(mut left) = len_bytes.checked_sub(SEAL_BYTES as u64) else { return Ok(false) };
     let mut checksum = 0;
-    let mut part = [0; 32 << 10];
+    let mut part = [0; 16 << 10];
     while left > 0 {
         let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(part.len());
         file.read_exact(&mut part[..wanted])?;
