@@ -80,7 +80,7 @@ class FileServer:
 
         So a client that sends as many at once is seen to do so however slow the machine is, and one that
         would send more has the time; after that nothing is kept back any more. A client that never sends
-        as many is answered after 5 s, and `gave_up` set. The first `skip` answers (a shard's index) are not
+        as many is answered after 30 s, and `gave_up` set. The first `skip` answers (a shard's index) are not
         kept back.
         """
         self._held = count
@@ -88,7 +88,7 @@ class FileServer:
         self._unheld = skip
 
     def answer_last(self, key: str, count: int) -> None:
-        """Keep a key's answer back until `count` chunk requests came; `gave_up` if they do not in 5 s."""
+        """Keep a key's answer back until `count` chunk requests came; `gave_up` if they do not in 30 s."""
         self._last_key, self._last_of = key, count
 
     def serve_folder(self, folder: Path, prefix: str = "") -> None:
@@ -253,7 +253,7 @@ class FileServer:
         self, condition: Callable[[], bool], request: Request, reader: asyncio.StreamReader
     ) -> bool:
         """Wait for a condition, though not for ever; False if the client left meanwhile."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while not condition():
             if time.monotonic() > deadline:
                 self.gave_up = True
