@@ -2,6 +2,7 @@
 //! one chunk in [`chunk`], the inner chunks of a shard in [`shard`]; [`survey`] says beforehand what a read will
 //! touch.
 
+mod ahead;
 mod blocks;
 pub mod chunk;
 pub mod feeding;

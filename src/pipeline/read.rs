@@ -19,7 +19,7 @@ use crate::store::{ByteSource, ChunkStore};
 
 use super::chunk::read_chunk;
 pub use super::shard::Part;
-use super::{Destination, ObjectSink, shard};
+use super::{Destination, ObjectSink, ahead, shard};
 
 /// One chunk of a read.
 #[derive(Debug)]
@@ -164,12 +164,6 @@ impl ReadRequest {
         }
         self.note_done();
         Ok(())
-    }
-
-    /// Whether most of chunk `index` is needed.
-    fn is_mostly_wanted(&self, index: usize) -> bool {
-        let task = &self.tasks[index];
-        task.selection.element_count() >= task.chain.element_count() / 2
     }
 
     /// For a shard of which only some inner chunks are needed: its sharding.
@@ -418,10 +412,13 @@ pub fn read(
     COUNTERS.add_native_requests(request.tasks.len() as u64);
     let work = request.spread(work);
     let chunk_bytes = request.tasks.first().map_or(0, |task| task.chain.len_bytes());
-    let is_whole = |index| request.is_mostly_wanted(index);
+    let needed = |index: usize| {
+        let task = &request.tasks[index];
+        ahead::needed_bytes(&task.chain, &task.selection)
+    };
     work.for_each(request.tasks.len(), scratch, |index, work, scratch| {
-        store.look_ahead(index, chunk_bytes, &is_whole);
         store.open(index, scratch, &mut |source, scratch| {
+            store.look_ahead(index, chunk_bytes, &needed);
             request.read_one(index, source, store.key(index), work, scratch)
         })
     })

@@ -23,6 +23,7 @@ use crate::schedule::{CancelToken, Work};
 use crate::store::{ByteSource, InMemory};
 
 use super::chunk::{Emit, WriteChunk, read_chunk, write_chunk};
+use super::ahead::is_mostly_wanted;
 use super::{Destination, Origin};
 
 /// Reads the selected elements of a shard to their destination: the index, then the inner chunks needed.
@@ -83,6 +84,9 @@ pub fn read_inner(
     let shard_len = source.len_bytes();
     let pieces = pieces_of(chain, sharding, selection, destination.region());
     let ranges = ranges_of(sharding, index, &pieces, shard_len).map_err(|error| error.at(key))?;
+    if !is_mostly_wanted(chain, selection) {
+        source.will_need(&mut ranges.iter().flatten().cloned());
+    }
     let read_from = |source: &dyn ByteSource, first: u64, scratch: &mut Scratch| {
         work.for_each(pieces.len(), scratch, |at, work, scratch| {
             if !part.holds(ranges[at].as_ref()) {
@@ -203,6 +207,11 @@ impl ByteSource for Window<'_> {
 
     fn request_cost_bytes(&self) -> Option<u64> {
         self.source.request_cost_bytes()
+    }
+
+    fn will_need(&self, ranges: &mut dyn Iterator<Item = Range<u64>>) {
+        let start = self.range.start;
+        self.source.will_need(&mut ranges.map(|range| start + range.start..start + range.end));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::gather::Supply;
 use crate::plan::{Region, Selection};
 use crate::scatter::ArrayMemory;
 use crate::schedule::{COARSE_RUNS, FINE_RUNS, Work};
-use crate::store::{ByteSource, ChunkStore};
+use crate::store::{ByteRange, ByteSource, ChunkStore};
 
 use super::chunk::{Emit, WriteChunk, write_chunk};
 use super::{ObjectSource, Origin};
@@ -137,7 +137,9 @@ pub fn write(
     scratch: &mut Scratch,
 ) -> Result<(), Error> {
     // Two lanes that make files in one folder wait for each other; with small chunks that is what counts.
-    let is_small = request.tasks.first().is_some_and(|task| task.chain.len_bytes() <= SMALL_CHUNK_BYTES);
+    let chunk_bytes = request.tasks.first().map_or(0, |task| task.chain.len_bytes());
+    let is_small = chunk_bytes <= SMALL_CHUNK_BYTES;
+    let needed = |index: usize| request.tasks[index].needs_existing().then_some(ByteRange::Whole);
     let runs = if is_small { COARSE_RUNS } else { FINE_RUNS };
     work.for_each_run(request.tasks.len(), runs, scratch, |index, work, scratch| {
         let key = store.key(index);
@@ -147,6 +149,7 @@ pub fn write(
             // The stored chunk stays open while its successor is put in its place: readers and this merge
             // see one version each.
             store.open(index, scratch, &mut |existing, scratch| {
+                store.look_ahead(index, chunk_bytes, &needed);
                 request
                     .write_one(index, existing, key, work, scratch, &mut |encoded| store.put(index, encoded))
             })

@@ -25,7 +25,7 @@ use self::folder::Folder;
 #[cfg(target_os = "linux")]
 pub use self::folder::is_local;
 pub use self::handles::after_fork_in_child;
-use super::{ByteSource, ChunkStore, Use};
+use super::{ByteSource, ChunkStore, Needed, Use};
 use crate::codec::Scratch;
 use crate::codec::scratch::ScratchBuffer;
 use crate::counters::COUNTERS;
@@ -227,9 +227,9 @@ impl ChunkStore for FilesystemBatch {
         }
     }
 
-    fn look_ahead(&self, index: usize, chunk_bytes: usize, is_whole: &dyn Fn(usize) -> bool) {
-        let open = |index| self.open_file(index).ok().map(|(file, ..)| file);
-        self.ahead.ask(index, self.keys.len(), chunk_bytes, is_whole, open);
+    fn look_ahead(&self, index: usize, chunk_bytes: usize, needed: &Needed<'_>) {
+        let open = |index| self.open_file(index).ok().map(|(file, status)| (file, status.len_bytes));
+        self.ahead.ask(index, self.keys.len(), chunk_bytes, needed, open);
     }
 
     fn put(&self, index: usize, encoded: Option<&[u8]>) -> Result<(), Error> {
@@ -281,6 +281,12 @@ impl ByteSource for OpenFile<'_> {
 
     fn request_cost_bytes(&self) -> Option<u64> {
         Some(REQUEST_COST_BYTES)
+    }
+
+    fn will_need(&self, ranges: &mut dyn Iterator<Item = Range<u64>>) {
+        if !self.is_direct {
+            self.batch.ahead.ask_for(&self.file, ranges);
+        }
     }
 }
 

@@ -35,6 +35,9 @@ pub trait ByteSource: Sync {
     /// How many bytes a request of its own costs as much as: ranges further apart are read one by one.
     /// `None` where a range costs nothing, whatever its length.
     fn request_cost_bytes(&self) -> Option<u64>;
+
+    /// Told that these ranges will be read soon, some of them by other threads.
+    fn will_need(&self, _ranges: &mut dyn Iterator<Item = Range<u64>>) {}
 }
 
 /// Which bytes of a value.
@@ -83,6 +86,9 @@ impl ByteSource for InMemory<'_> {
 /// What is done with an opened chunk; it gets `None` where there is none.
 pub type Use<'u> = dyn FnMut(Option<&dyn ByteSource>, &mut Scratch) -> Result<(), Error> + 'u;
 
+/// Which stored bytes of a chunk are needed. `None` where that is not known before some of them were read.
+pub type Needed<'n> = dyn Fn(usize) -> Option<ByteRange> + 'n;
+
 /// What a batch reads chunks from and writes them to: a store with the keys of the batch's chunks.
 pub trait ChunkStore: Sync {
     /// Key of chunk `index`, with the array's path, for errors.
@@ -94,9 +100,8 @@ pub trait ChunkStore: Sync {
     /// The store's failure, or what `body` answers.
     fn open(&self, index: usize, scratch: &mut Scratch, body: &mut Use<'_>) -> Result<(), Error>;
 
-    /// Told before chunk `index` is opened that chunks after it will be, too: those for which `is_whole` answers true
-    /// as a whole, `chunk_bytes` each at most.
-    fn look_ahead(&self, _index: usize, _chunk_bytes: usize, _is_whole: &dyn Fn(usize) -> bool) {}
+    /// Told once chunk `index` is open what is needed of it and of chunks after it, `chunk_bytes` each at most.
+    fn look_ahead(&self, _index: usize, _chunk_bytes: usize, _needed: &Needed<'_>) {}
 
     /// Stores chunk `index`, whole or not at all; `None` deletes it.
     ///

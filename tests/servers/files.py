@@ -69,9 +69,13 @@ class FileServer:
         self.gave_up = False
 
     def forget(self) -> None:
-        """Empty the log."""
+        """Empty the log.
+
+        A request whose answer the client may already have, and that has not ended here, is forgotten too:
+        were it only counted, its end would be taken off the count of the requests that come next.
+        """
         self.log: list[Request] = []
-        self.in_flight = 0
+        self._in_flight: dict[int, Request] = {}
         self.most_in_flight = 0
         self.most_sockets = self.open_sockets
 
@@ -98,6 +102,11 @@ class FileServer:
                 self.files[prefix + path.relative_to(folder).as_posix()] = path.read_bytes()
 
     # --- what a test asks --------------------------------------------------------------------------------
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests came since `forget` and have not ended."""
+        return len(self._in_flight)
 
     def url(self, path: str = "", host: str = "127.0.0.1") -> str:
         """Return the address of a path, percent-encoded."""
@@ -153,12 +162,11 @@ class FileServer:
         self.most_sockets = max(self.most_sockets, self.open_sockets)
         try:
             while (request := await self._receive(reader)) is not None:
-                self.in_flight += 1
                 try:
                     if not await self._answer(request, reader, writer):
                         break
                 finally:
-                    self.in_flight -= 1
+                    self._in_flight.pop(id(request), None)
                     request.ended_s = time.monotonic()
         except (ConnectionError, asyncio.IncompleteReadError):
             return
@@ -183,6 +191,7 @@ class FileServer:
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         request = Request(method, path, headers, self.in_flight + 1, body)
         self.log.append(request)
+        self._in_flight[id(request)] = request
         self.most_in_flight = max(self.most_in_flight, request.in_flight)
         return request
 

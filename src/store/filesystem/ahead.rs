@@ -9,9 +9,11 @@
 )]
 
 use std::fs::File;
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::counters::COUNTERS;
+use crate::store::{ByteRange, Needed};
 
 /// Of so many chunks one is looked at while files seem to be cached.
 const PROBE_EVERY: usize = 16;
@@ -31,66 +33,90 @@ pub(super) struct Ahead {
 impl Ahead {
     /// Looks whether chunk `index`, just opened, has to come from the disk.
     pub(super) fn probe(&self, index: usize, file: &File) {
-        if index.is_multiple_of(PROBE_EVERY) && !self.is_cold.load(Ordering::Relaxed) && !is_cached(file) {
+        if index.is_multiple_of(PROBE_EVERY) && !self.is_cold.load(Ordering::Relaxed) && !is_cached(file, 0) {
             self.is_cold.store(true, Ordering::Relaxed);
         }
     }
 
-    /// Asks for the chunks after `index`, of `chunk_bytes` each, that are to be read whole. `open` answers the file
-    /// of one, or `None`.
+    /// Whether files have to come from the disk.
+    fn is_cold(&self) -> bool {
+        self.is_cold.load(Ordering::Relaxed)
+    }
+
+    /// Asks for what is needed of chunk `index` and those after it, of `chunk_bytes` each at most. `open` answers the
+    /// file of one with its length, or `None`.
     pub(super) fn ask(
         &self,
         index: usize,
         count: usize,
         chunk_bytes: usize,
-        is_whole: &dyn Fn(usize) -> bool,
-        open: impl Fn(usize) -> Option<File>,
+        needed: &Needed<'_>,
+        open: impl Fn(usize) -> Option<(File, u64)>,
     ) {
-        if !self.is_cold.load(Ordering::Relaxed) {
+        if !self.is_cold() {
             return;
         }
         let ahead = (AHEAD_BYTES / chunk_bytes.max(1)).clamp(AHEAD_MIN, AHEAD_MAX);
         let end = count.min(index + 1 + ahead);
-        self.next.fetch_max(index + 1, Ordering::Relaxed);
+        self.next.fetch_max(index, Ordering::Relaxed);
         let claim = |next: usize| (next < end).then_some(next + 1);
         while let Ok(next) = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim) {
-            let Some(file) = is_whole(next).then(|| open(next)).flatten() else { continue };
-            if is_cached(&file) {
+            let Some(bytes) = needed(next) else { continue };
+            let Some((file, len_bytes)) = open(next) else { continue };
+            let range = match bytes {
+                ByteRange::Whole => 0..len_bytes,
+                ByteRange::Bounded(range) => range,
+                ByteRange::Suffix(count) => len_bytes.saturating_sub(count)..len_bytes,
+            };
+            if is_cached(&file, range.start) {
                 self.is_cold.store(false, Ordering::Relaxed);
                 return;
             }
             COUNTERS.add_asked_ahead();
-            will_need(&file);
+            will_need(&file, &range);
+        }
+    }
+
+    /// Asks for bytes of an open file, if files have to come from the disk.
+    pub(super) fn ask_for(&self, file: &File, ranges: &mut dyn Iterator<Item = Range<u64>>) {
+        if self.is_cold() {
+            ranges.for_each(|range| will_need(file, &range));
         }
     }
 }
 
-/// Whether the beginning of a file can be read without waiting for the disk; true where that is not to be known.
+/// Whether the byte at `offset` can be read without waiting for the disk; true where that is not to be known.
 #[cfg(target_os = "linux")]
-fn is_cached(file: &File) -> bool {
+fn is_cached(file: &File, offset: u64) -> bool {
     use std::os::fd::AsRawFd;
     let mut byte = 0_u8;
     let target = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     // SAFETY: an open descriptor, and one description of one byte that is ours until the call is over.
-    let read = unsafe { libc::preadv2(file.as_raw_fd(), &raw const target, 1, 0, libc::RWF_NOWAIT) };
+    let read = unsafe { libc::preadv2(file.as_raw_fd(), &raw const target, 1, to_offset(offset), libc::RWF_NOWAIT) };
     read >= 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::EAGAIN)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_cached(_: &File) -> bool {
+fn is_cached(_: &File, _: u64) -> bool {
     true
 }
 
-/// Lets the system read a file in the background. It may decline: then the chunk is read in its turn.
+/// Lets the system read bytes of a file in the background. It may decline: then they are read in their turn.
 #[cfg(target_os = "linux")]
-fn will_need(file: &File) {
+fn will_need(file: &File, range: &Range<u64>) {
     use std::os::fd::AsRawFd;
+    let (start, len) = (to_offset(range.start), to_offset(range.end.saturating_sub(range.start)));
     // SAFETY: an open descriptor; the call touches no memory of ours.
-    let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_WILLNEED) };
+    let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), start, len, libc::POSIX_FADV_WILLNEED) };
 }
 
 #[cfg(not(target_os = "linux"))]
-fn will_need(_: &File) {}
+fn will_need(_: &File, _: &Range<u64>) {}
+
+#[cfg(target_os = "linux")]
+fn to_offset(offset: u64) -> libc::off_t {
+    libc::off_t::try_from(offset).unwrap_or(libc::off_t::MAX)
+}
 
 #[cfg(test)]
 mod tests {
@@ -105,7 +131,7 @@ mod tests {
         let file = File::open(&path).unwrap();
         let ahead = Ahead::default();
         ahead.probe(0, &file);
-        ahead.ask(0, 100, 1, &|_| true, |_| unreachable!("no file is opened"));
+        ahead.ask(0, 100, 1, &|_| Some(ByteRange::Whole), |_| unreachable!("no file is opened"));
         std::fs::remove_file(path).unwrap();
     }
 
@@ -118,16 +144,18 @@ mod tests {
             asked.borrow_mut().push(index);
             None
         };
-        let is_whole = |index| index != 3;
-        ahead.ask(0, 100, AHEAD_BYTES / 4, &is_whole, open);
-        assert_eq!(asked.take(), [1, 2, 4]);
-        ahead.ask(1, 100, AHEAD_BYTES / 4, &is_whole, open);
+        let needed = |index| (index != 3).then_some(ByteRange::Whole);
+        ahead.ask(0, 100, AHEAD_BYTES / 4, &needed, open);
+        assert_eq!(asked.take(), [0, 1, 2, 4]);
+        ahead.ask(1, 100, AHEAD_BYTES / 4, &needed, open);
         assert_eq!(asked.take(), [5]);
         // Another thread is far ahead: what it passed is not asked for again.
-        ahead.ask(50, 100, AHEAD_BYTES / 4, &is_whole, open);
-        ahead.ask(2, 100, AHEAD_BYTES / 4, &is_whole, open);
-        assert_eq!(asked.take(), [51, 52, 53, 54]);
-        ahead.ask(99, 100, AHEAD_BYTES, &is_whole, open);
+        ahead.ask(50, 100, AHEAD_BYTES / 4, &needed, open);
+        ahead.ask(2, 100, AHEAD_BYTES / 4, &needed, open);
+        assert_eq!(asked.take(), [50, 51, 52, 53, 54]);
+        ahead.ask(99, 100, AHEAD_BYTES, &needed, open);
+        assert_eq!(asked.take(), [99]);
+        ahead.ask(99, 100, AHEAD_BYTES, &needed, open);
         assert_eq!(asked.take(), Vec::<usize>::new());
     }
 }

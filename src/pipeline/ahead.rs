@@ -1,0 +1,43 @@
+//! Which stored bytes of a chunk a read will need, as far as that is known before any of them is read: what a store
+//! may ask a disk for before their turn ([`ChunkStore::look_ahead`](crate::store::ChunkStore::look_ahead)).
+
+use crate::codec::chain::Chain;
+use crate::codec::sharding::IndexLocation;
+use crate::plan::Selection;
+use crate::store::ByteRange;
+
+/// A disk delivers so many bytes in one piece about as soon as it finds the next of two pieces.
+const PIECE_BYTES: u64 = 256 << 10;
+/// Where less than one in so many bytes is needed, the others are not worth it.
+const MOST_SPARSE: u64 = 8;
+
+/// What a read of `selection` needs first: of a shard of which only a part is needed, its index.
+pub(super) fn needed_bytes(chain: &Chain, selection: &Selection) -> Option<ByteRange> {
+    if is_mostly_wanted(chain, selection) {
+        return Some(ByteRange::Whole);
+    }
+    if let Some(sharding) = chain.shard() {
+        let index_len = sharding.index_len() as u64;
+        return Some(match sharding.location() {
+            IndexLocation::Start => ByteRange::Bounded(0..index_len),
+            IndexLocation::End => ByteRange::Suffix(index_len),
+        });
+    }
+    if chain.is_plain() {
+        let item_size = chain.spec().dtype.item_size as u64;
+        let (lowest, highest) = selection.project(chain.strides()).bounds()?;
+        let range = u64::try_from(lowest).ok()?..u64::try_from(highest).ok()?.checked_add(item_size)?;
+        let needed = (selection.element_count() as u64).saturating_mul(item_size);
+        let len_bytes = range.end - range.start;
+        let is_dense = len_bytes <= PIECE_BYTES || needed >= len_bytes / MOST_SPARSE;
+        return is_dense.then_some(ByteRange::Bounded(range));
+    }
+    // Where a chunk begins with an index of its blocks, that tells.
+    let is_small = chain.len_bytes() as u64 <= PIECE_BYTES;
+    (is_small || chain.head_bytes().is_none()).then_some(ByteRange::Whole)
+}
+
+/// Whether a read needs so much of a chunk that all of it is asked for.
+pub(super) fn is_mostly_wanted(chain: &Chain, selection: &Selection) -> bool {
+    selection.element_count() >= chain.element_count() / 2
+}
