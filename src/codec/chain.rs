@@ -5,19 +5,21 @@
 //! and scattered, and the `bytes` codec in the machine's own byte order is no step at all. The length
 //! before every step is known where the format allows it, so the last decoding step writes where the
 //! caller wants the elements, and a length that lies is an error before it is an allocation.
+//!
+//! [`run`] decodes and encodes whole chunks, [`partial`] parts of them.
+
+mod partial;
+mod run;
 
 use std::sync::Arc;
 
 use smallvec::SmallVec;
 
 use super::fill::Fill;
-use super::partial::{Layout, Stream};
 use super::registry::BindError;
-use super::scratch::copy_of;
 use super::sharding::Sharding;
-use super::vlen::{self, Elements, VlenKind};
-use super::{ArraySpec, Codec, CodecFault, Direction, Encoded, Engine, Scratch};
-use crate::distance;
+use super::vlen::VlenKind;
+use super::{ArraySpec, Codec, CodecFault, Direction, Engine};
 use crate::error::StepError;
 use crate::plan::selection::{PerAxis, contiguous_strides};
 
@@ -262,299 +264,12 @@ impl Chain {
         self.encoded_limit
     }
 
-    /// Decodes a chunk of fixed-size elements into a serial buffer of [`Chain::len_bytes`] bytes. A chain
-    /// with a [`Chain::shard`] is not decoded here but chunk by inner chunk.
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn decode(&self, encoded: &[u8], decoded: &mut [u8], scratch: &mut Scratch) -> Result<(), StepError> {
-        let Some((first, rest)) = self.steps.split_first() else {
-            if encoded.len() != decoded.len() {
-                return Err(self.length_fault(encoded.len()));
-            }
-            distance::copy(decoded, encoded);
-            return Ok(());
-        };
-        self.decode_rest(rest, encoded, scratch, |bytes, scratch| {
-            first.codec.decode_into(bytes, decoded, scratch).map_err(|fault| step_error(first, fault))
-        })
-    }
-
     /// The only step of a chain that has one, which may offer less than a chunk at a time.
     fn only_step(&self) -> Option<&Step> {
         match self.steps.as_slice() {
             [only] => Some(only),
             _ => None,
         }
-    }
-
-    /// Whether [`Chain::decode_lent`] spares a copy.
-    #[must_use]
-    pub fn lends(&self) -> bool {
-        self.steps.first().is_some_and(|first| first.codec.lends())
-    }
-
-    /// Whether it spares another where the stored chunk is filled in.
-    #[must_use]
-    pub fn takes_filled(&self) -> bool {
-        self.only_step().is_some_and(|only| only.codec.takes_filled())
-    }
-
-    /// As [`Chain::decode`], but the serial buffer is shown to `take`. Only a chain that says so takes a chunk that
-    /// is filled in.
-    ///
-    /// # Errors
-    /// The step that failed, before anything was shown.
-    pub fn decode_lent(
-        &self,
-        encoded: Encoded<'_>,
-        take: &mut dyn FnMut(&[u8]),
-        scratch: &mut Scratch,
-    ) -> Result<(), StepError> {
-        let mut show = |first: &Step, encoded: Encoded<'_>, scratch: &mut Scratch| {
-            first
-                .codec
-                .decode_lent(encoded, self.len_bytes, take, scratch)
-                .map_err(|fault| step_error(first, fault))
-        };
-        match (self.steps.as_slice(), encoded) {
-            ([only], encoded) => show(only, encoded, scratch),
-            ([first, rest @ ..], Encoded::Bytes(bytes)) => {
-                self.decode_rest(rest, bytes, scratch, |bytes, scratch| {
-                    show(first, Encoded::Bytes(bytes), scratch)
-                })
-            }
-            ([], Encoded::Bytes(bytes)) => Err(self.length_fault(bytes.len())),
-            (_, Encoded::Filled { len_bytes, .. }) => Err(self.length_fault(len_bytes)),
-        }
-    }
-
-    /// How many bytes from the start of a chunk [`Chain::layout`] wants to see at least; `None` where only all
-    /// of it can be decoded.
-    #[must_use]
-    pub fn head_bytes(&self) -> Option<usize> {
-        self.only_step()?.codec.head_bytes()
-    }
-
-    /// What of a chunk of `encoded_len` bytes can be decoded alone, by its first bytes.
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn layout(&self, head: &[u8], encoded_len: usize) -> Result<Layout, StepError> {
-        let Some(only) = self.only_step() else { return Ok(Layout::Whole) };
-        only.codec.layout(head, encoded_len, self.len_bytes).map_err(|fault| step_error(only, fault))
-    }
-
-    /// Whether [`Chain::stream`] may answer.
-    #[must_use]
-    pub fn has_stream(&self) -> bool {
-        self.only_step().is_some_and(|only| only.codec.has_stream())
-    }
-
-    /// Begins to decode a chunk from front to back, as [`super::Codec::stream`].
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn stream<'s>(
-        &self,
-        head: &[u8],
-        held_bytes: usize,
-        scratch: &'s mut Scratch,
-    ) -> Result<Option<&'s mut dyn Stream>, StepError> {
-        let Some(only) = self.only_step() else { return Ok(None) };
-        only.codec.stream(head, self.len_bytes, held_bytes, scratch).map_err(|fault| step_error(only, fault))
-    }
-
-    /// Length in bytes of the parts of a serial buffer that can be encoded alone, if the chain has a single step
-    /// that can.
-    #[must_use]
-    pub fn part_bytes(&self, decoded: &[u8]) -> Option<usize> {
-        self.only_step()?.codec.part_bytes(decoded)
-    }
-
-    /// Encodes a part, replacing what `encoded` holds.
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn encode_part(
-        &self,
-        part: &[u8],
-        encoded: &mut Vec<u8>,
-        scratch: &mut Scratch,
-    ) -> Result<(), StepError> {
-        encoded.clear();
-        let Some(only) = self.only_step() else { return Err(self.length_fault(part.len())) };
-        only.codec.encode_part(part, encoded, scratch).map_err(|fault| self.fault(Direction::Encode, fault))
-    }
-
-    /// Adds an encoded part to those before it, as [`super::Codec::join_part`].
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn join_part(
-        &self,
-        part: &[u8],
-        first_byte: usize,
-        encoded: &mut Vec<u8>,
-    ) -> Result<bool, StepError> {
-        let Some(only) = self.only_step() else { return Ok(false) };
-        only.codec
-            .join_part(part, first_byte, self.len_bytes, encoded)
-            .map_err(|fault| self.fault(Direction::Encode, fault))
-    }
-
-    /// Room for the first `needed_bytes` of the serial buffer, if the chain has a single step that can stop
-    /// after them.
-    #[must_use]
-    pub fn prefix_room(&self, encoded: &[u8], needed_bytes: usize) -> Option<usize> {
-        let only = self.only_step()?;
-        let slack = only.codec.prefix_slack(encoded, self.len_bytes)?;
-        Some(needed_bytes.saturating_add(slack).min(self.len_bytes))
-    }
-
-    /// Decodes at least the first `needed_bytes` of the serial buffer into `room`, which is as long as
-    /// [`Chain::prefix_room`] says.
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn decode_prefix(
-        &self,
-        encoded: &[u8],
-        needed_bytes: usize,
-        room: &mut [u8],
-        scratch: &mut Scratch,
-    ) -> Result<(), StepError> {
-        let Some(only) = self.only_step() else { return Err(self.length_fault(encoded.len())) };
-        only.codec
-            .decode_prefix(encoded, needed_bytes, room, scratch)
-            .map_err(|fault| step_error(only, fault))
-    }
-
-    /// Decodes a chunk of variable-length elements.
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn decode_elements(
-        &self,
-        kind: VlenKind,
-        encoded: &[u8],
-        scratch: &mut Scratch,
-    ) -> Result<Elements, StepError> {
-        self.decode_rest(&self.steps, encoded, scratch, |bytes, _| {
-            let payload = copy_of(bytes);
-            payload.and_then(|payload| vlen::decode(kind, payload, self.element_count)).map_err(|fault| {
-                StepError { codec: kind.name().to_owned(), direction: Direction::Decode, fault }
-            })
-        })
-    }
-
-    /// Runs the decoding of `steps` from the last to the first, then hands the bytes on.
-    fn decode_rest<T>(
-        &self,
-        steps: &[Step],
-        encoded: &[u8],
-        scratch: &mut Scratch,
-        finish: impl FnOnce(&[u8], &mut Scratch) -> Result<T, StepError>,
-    ) -> Result<T, StepError> {
-        let Some((last, before)) = steps.split_last() else { return finish(encoded, scratch) };
-        if let Some(len) = last.decoded_len {
-            let mut buffer = scratch.take(len).map_err(|fault| step_error(last, fault))?;
-            let result = last
-                .codec
-                .decode_into(encoded, &mut buffer, scratch)
-                .map_err(|fault| step_error(last, fault))
-                .and_then(|()| self.decode_rest(before, &buffer, scratch, finish));
-            scratch.put(buffer);
-            result
-        } else {
-            let mut bytes = scratch.take_vec();
-            let result = last
-                .codec
-                .decode_bounded(encoded, &mut bytes, last.decoded_limit, scratch)
-                .map_err(|fault| step_error(last, self.explain_limit(fault)))
-                .and_then(|()| self.decode_rest(before, &bytes, scratch, finish));
-            scratch.put_vec(bytes);
-            result
-        }
-    }
-
-    /// Variable-length data that is too long says which option raises the cap.
-    fn explain_limit(&self, fault: CodecFault) -> CodecFault {
-        match fault {
-            CodecFault::DecodedLength { expected, .. } if self.vlen().is_some() => {
-                CodecFault::Limit { limit_bytes: expected, option: VARIABLE_LENGTH_OPTION }
-            }
-            fault => fault,
-        }
-    }
-
-    /// Encodes a serial buffer, replacing what `encoded` holds.
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn encode(
-        &self,
-        decoded: &[u8],
-        encoded: &mut Vec<u8>,
-        scratch: &mut Scratch,
-    ) -> Result<(), StepError> {
-        encoded.clear();
-        self.encode_from(decoded, encoded, scratch)
-    }
-
-    fn encode_from(
-        &self,
-        decoded: &[u8],
-        encoded: &mut Vec<u8>,
-        scratch: &mut Scratch,
-    ) -> Result<(), StepError> {
-        let Some((last, before)) = self.steps.split_last() else {
-            encoded.extend_from_slice(decoded);
-            return Ok(());
-        };
-        let run = |step: &Step, input: &[u8], output: &mut Vec<u8>, scratch: &mut Scratch| {
-            step.codec.encode(input, output, scratch).map_err(|fault| StepError {
-                codec: step.codec.name().to_owned(),
-                direction: Direction::Encode,
-                fault,
-            })
-        };
-        let mut current: Option<Vec<u8>> = None;
-        for step in before {
-            let mut next = scratch.take_vec();
-            run(step, current.as_deref().unwrap_or(decoded), &mut next, scratch)?;
-            if let Some(spent) = current.replace(next) {
-                scratch.put_vec(spent);
-            }
-        }
-        run(last, current.as_deref().unwrap_or(decoded), encoded, scratch)?;
-        if let Some(spent) = current {
-            scratch.put_vec(spent);
-        }
-        Ok(())
-    }
-
-    /// Encodes variable-length elements given in stored order, replacing what `encoded` holds.
-    ///
-    /// # Errors
-    /// The step that failed.
-    pub fn encode_elements<'a>(
-        &self,
-        kind: VlenKind,
-        elements: impl ExactSizeIterator<Item = &'a [u8]>,
-        encoded: &mut Vec<u8>,
-        scratch: &mut Scratch,
-    ) -> Result<(), StepError> {
-        encoded.clear();
-        let mut payload = scratch.take_vec();
-        vlen::encode(elements, &mut payload).map_err(|fault| StepError {
-            codec: kind.name().to_owned(),
-            direction: Direction::Encode,
-            fault,
-        })?;
-        let result = self.encode_from(&payload, encoded, scratch);
-        scratch.put_vec(payload);
-        result
     }
 
     /// The error for a stored chunk of the wrong length.

@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::super::registry::{BindOptions, bind};
-use super::super::{ByteOrder, DataType};
+use super::super::{ByteOrder, DataType, Scratch};
 use super::*;
 
 const SHAPE: [usize; 2] = [3, 5];

@@ -22,8 +22,8 @@ use crate::scatter::{ArrayMemory, Output};
 use crate::schedule::{CancelToken, Work};
 use crate::store::{ByteSource, InMemory};
 
-use super::chunk::{Emit, WriteChunk, read_chunk, write_chunk};
 use super::ahead::is_mostly_wanted;
+use super::chunk::{Emit, WriteChunk, read_chunk, write_chunk};
 use super::{Destination, Origin};
 
 /// Reads the selected elements of a shard to their destination: the index, then the inner chunks needed.

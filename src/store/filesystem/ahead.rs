@@ -92,7 +92,8 @@ fn is_cached(file: &File, offset: u64) -> bool {
     let mut byte = 0_u8;
     let target = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
     // SAFETY: an open descriptor, and one description of one byte that is ours until the call is over.
-    let read = unsafe { libc::preadv2(file.as_raw_fd(), &raw const target, 1, to_offset(offset), libc::RWF_NOWAIT) };
+    let read =
+        unsafe { libc::preadv2(file.as_raw_fd(), &raw const target, 1, to_offset(offset), libc::RWF_NOWAIT) };
     read >= 0 || std::io::Error::last_os_error().raw_os_error() != Some(libc::EAGAIN)
 }
 

@@ -10,6 +10,7 @@ use wasmtime::component::TypedFunc;
 use super::component::{self, fault, function, limit_result};
 use super::guest::{call, reported};
 use super::ports::PortSetup;
+use super::transform::{Transform, TwoWays};
 use super::{Guest, Interface, Room, Setup, Take};
 use crate::wasm::{CompiledModule, Limits, Session, WasmError};
 
@@ -28,8 +29,8 @@ struct ChonkleComponent {
 }
 
 enum Calls {
-    WithConfiguration { decode: Option<WithConfiguration>, encode: Option<WithConfiguration>, json: String },
-    WithPorts { decode: Option<WithPorts>, encode: Option<WithPorts>, ports: Box<PortSetup> },
+    WithConfiguration { functions: TwoWays<WithConfiguration>, json: String },
+    WithPorts { functions: TwoWays<WithPorts>, ports: Box<PortSetup> },
 }
 
 pub(super) fn instantiate(
@@ -42,8 +43,7 @@ pub(super) fn instantiate(
         let instance = component::start(store, module)?;
         if module.interface() == Interface::ChonkleB {
             return Ok(Calls::WithConfiguration {
-                decode: function(store, &instance, None, "decode")?,
-                encode: function(store, &instance, None, "encode")?,
+                functions: TwoWays::find(|name| function(store, &instance, None, name))?,
                 json: Value::Object(setup.parameters.clone()).to_string(),
             });
         }
@@ -60,15 +60,18 @@ pub(super) fn instantiate(
             }
         }
         Ok(Calls::WithPorts {
-            decode: function(store, &instance, Some(&interface), "decode")?,
-            encode: function(store, &instance, Some(&interface), "encode")?,
+            functions: TwoWays::find(|name| function(store, &instance, Some(&interface), name))?,
             ports: Box::new(PortSetup::new(signature.as_ref(), setup)?),
         })
     })?;
     Ok(Box::new(ChonkleComponent { session, calls }))
 }
 
-impl ChonkleComponent {
+impl Transform for ChonkleComponent {
+    fn session(&self) -> &Session {
+        &self.session
+    }
+
     fn run(
         &mut self,
         is_decoding: bool,
@@ -77,20 +80,17 @@ impl ChonkleComponent {
         take: &mut Take<'_>,
     ) -> Result<(), WasmError> {
         let Self { session, calls } = self;
-        let missing = || WasmError::Missing(if is_decoding { "decode" } else { "encode" }.to_owned());
         let result = match calls {
-            Calls::WithConfiguration { decode, encode, json } => {
-                let function = if is_decoding { &*decode } else { &*encode };
-                let function = function.as_ref().ok_or_else(missing)?;
+            Calls::WithConfiguration { functions, json } => {
+                let function = functions.of(is_decoding)?;
                 call(session, |store| {
                     limit_result(store, room);
                     let (answer,) = function.call(store, (data, json.as_str())).map_err(fault)?;
                     answer.map_err(|text| reported(text.as_bytes()))
                 })?
             }
-            Calls::WithPorts { decode, encode, ports } => {
-                let function = if is_decoding { &*decode } else { &*encode };
-                let function = function.as_ref().ok_or_else(missing)?;
+            Calls::WithPorts { functions, ports } => {
+                let function = functions.of(is_decoding)?;
                 let ports = ports.of(is_decoding)?;
                 let parameters = ports.parameters.iter().map(|(name, text)| (name.as_str(), text.as_slice()));
                 let data = (ports.data_input.as_str(), data);
@@ -106,20 +106,6 @@ impl ChonkleComponent {
         };
         room.admit(result.len())?;
         take(&result)
-    }
-}
-
-impl Guest for ChonkleComponent {
-    fn decode(&mut self, encoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
-        self.run(true, encoded, room, take)
-    }
-
-    fn encode(&mut self, decoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
-        self.run(false, decoded, room, take)
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.session.memory_bytes()
     }
 }
 

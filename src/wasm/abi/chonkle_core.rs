@@ -15,6 +15,7 @@ use wasmtime::{Instance, Memory, Store, TypedFunc};
 
 use super::guest::{self, call, function, length, optional_function, part, put, word};
 use super::ports::PortSetup;
+use super::transform::{Transform, TwoWays};
 use super::{Guest, Interface, Room, Setup, Take};
 use crate::wasm::signature::Ports;
 use crate::wasm::{CompiledModule, HostState, Limits, Session, WasmError};
@@ -42,8 +43,8 @@ struct Buffers {
 }
 
 enum Calls {
-    WithConfiguration { decode: Option<WithConfiguration>, encode: Option<WithConfiguration>, json: Vec<u8> },
-    WithPorts { decode: Option<WithPorts>, encode: Option<WithPorts>, ports: Box<PortSetup> },
+    WithConfiguration { functions: TwoWays<WithConfiguration>, json: Vec<u8> },
+    WithPorts { functions: TwoWays<WithPorts>, ports: Box<PortSetup> },
 }
 
 pub(super) fn instantiate(
@@ -61,8 +62,7 @@ pub(super) fn instantiate(
         };
         let calls = match module.interface() {
             Interface::ChonkleA => Calls::WithConfiguration {
-                decode: optional_function(&mut *store, &instance, "decode")?,
-                encode: optional_function(&mut *store, &instance, "encode")?,
+                functions: TwoWays::find(|name| optional_function(&mut *store, &instance, name))?,
                 json: Value::Object(setup.parameters.clone()).to_string().into_bytes(),
             },
             interface => {
@@ -71,8 +71,7 @@ pub(super) fn instantiate(
                     signature = Some(own_signature(store, &instance, buffers.memory)?);
                 }
                 Calls::WithPorts {
-                    decode: optional_function(&mut *store, &instance, "decode")?,
-                    encode: optional_function(&mut *store, &instance, "encode")?,
+                    functions: TwoWays::find(|name| optional_function(&mut *store, &instance, name))?,
                     ports: Box::new(PortSetup::new(signature.as_ref(), setup)?),
                 }
             }
@@ -176,7 +175,11 @@ fn result_of<'a>(port_map: &'a [u8], ports: &Ports) -> Result<&'a [u8], WasmErro
     Ok(entries[position].1)
 }
 
-impl ChonkleCore {
+impl Transform for ChonkleCore {
+    fn session(&self) -> &Session {
+        &self.session
+    }
+
     fn run(
         &mut self,
         is_decoding: bool,
@@ -185,11 +188,9 @@ impl ChonkleCore {
         take: &mut Take<'_>,
     ) -> Result<(), WasmError> {
         let Self { session, buffers, calls } = self;
-        let missing = || WasmError::Missing(if is_decoding { "decode" } else { "encode" }.to_owned());
         match calls {
-            Calls::WithConfiguration { decode, encode, json } => {
-                let function = if is_decoding { &*decode } else { &*encode };
-                let function = function.as_ref().ok_or_else(missing)?;
+            Calls::WithConfiguration { functions, json } => {
+                let function = functions.of(is_decoding)?;
                 call(session, |store| {
                     let input = buffers.copy_in(store, data)?;
                     let configuration = buffers.copy_in(store, json)?;
@@ -203,9 +204,8 @@ impl ChonkleCore {
                     })
                 })
             }
-            Calls::WithPorts { decode, encode, ports } => {
-                let function = if is_decoding { &*decode } else { &*encode };
-                let function = function.as_ref().ok_or_else(missing)?;
+            Calls::WithPorts { functions, ports } => {
+                let function = functions.of(is_decoding)?;
                 let ports = ports.of(is_decoding)?;
                 call(session, |store| {
                     let port_map = buffers.port_map(store, ports, data)?;
@@ -236,20 +236,6 @@ impl Buffers {
         let taken = take(part(self.memory.data(&*store), pointer, len)?);
         self.free(store, (pointer, length(len)?))?;
         taken
-    }
-}
-
-impl Guest for ChonkleCore {
-    fn decode(&mut self, encoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
-        self.run(true, encoded, room, take)
-    }
-
-    fn encode(&mut self, decoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {
-        self.run(false, decoded, room, take)
-    }
-
-    fn memory_bytes(&self) -> usize {
-        self.session.memory_bytes()
     }
 }
 

@@ -14,6 +14,7 @@ mod numcodecs_tests;
 mod ports;
 #[cfg(test)]
 pub(in crate::wasm) mod testing;
+mod transform;
 mod wazarr;
 
 use serde_json::{Map, Value};
