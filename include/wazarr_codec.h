@@ -22,6 +22,13 @@
  *     WAZARR_CONFIGURE { … return 0; }                            before either, once an instance
  *     WAZARR_ENCODED_BOUND(decoded_len) { … }                     no encoding is longer than this
  *     WAZARR_DECODED_LEN(input, input_len) { … }                  what the input decodes to
+ *     WAZARR_DECODE_RANGE(input, input_len, output, output_len, first) { … }
+ *     WAZARR_RANGE_BYTES { … }                                    what ranges are multiples of
+ *
+ * A codec that can decode a part without what comes before says so with WAZARR_DECODE_RANGE: decoded
+ * bytes from `first` on, `output_len` of them, never past the end; it needs WAZARR_DECODED_LEN too.
+ * Ranges begin at multiples of WAZARR_RANGE_BYTES (of 1 without it), and end at one or at the end.
+ * A host asks for large chunks in such pieces, and for no more than a reader wants of them.
  *
  * Decode and encode return how many bytes they wrote, WAZARR_OUTPUT_TOO_SMALL, or wazarr_error("why").
  * Input and output never overlap, both are aligned to 16 bytes, elements are little-endian in C order.
@@ -58,6 +65,12 @@
     WAZARR_SIDE(decode, input, input_len, output, output_len)
 #define WAZARR_ENCODE(input, input_len, output, output_len) \
     WAZARR_SIDE(encode, input, input_len, output, output_len)
+
+#define WAZARR_DECODE_RANGE(input, input_len, output, output_len, first)                            \
+    WAZARR_EXPORT("decode_range")                                                                   \
+    int64_t wazarr_decode_range(const uint8_t *restrict input, size_t input_len,                    \
+                                uint8_t *restrict output, size_t output_len, int64_t first)
+#define WAZARR_RANGE_BYTES WAZARR_EXPORT("range_bytes") int64_t wazarr_range_bytes(void)
 
 #define WAZARR_ENCODED_BOUND(decoded_len) \
     WAZARR_EXPORT("encoded_bound") int64_t wazarr_encoded_bound(int64_t decoded_len)

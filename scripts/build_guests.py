@@ -9,6 +9,7 @@ also kept in the user's cache folder, so that a fresh clone compiles nothing twi
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import hashlib
 import json
@@ -199,8 +200,11 @@ def keep(made: Path, kept: Path) -> None:
     beside = kept.with_name(f".{kept.name}.{os.getpid()}")
     shutil.copyfile(made, beside)
     beside.replace(kept)
-    results = sorted(kept.parent.iterdir(), key=lambda path: path.stat().st_mtime)
-    for path in results[: -KEPT or None]:
+    ages = []
+    for path in kept.parent.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # another process has moved or dropped it
+            ages.append((path.stat().st_mtime, path))
+    for _, path in sorted(ages)[: -KEPT or None]:
         path.unlink(missing_ok=True)
 
 

@@ -14,7 +14,7 @@ module.
 zarr-python's default pipeline, against ours running the same components.
 
 **Overheads.** What a module that changes nothing adds to a chunk of 1 KiB; how many instances 4096 chunks of
-4 KiB take; two threads over one.
+4 KiB take; two threads over one; how long a module takes to start that is compiled on disk.
 
 Arrays are opened anew for each turn, which is not timed. Everything is on one thread unless it says
 otherwise. Modules run trusted, without a time limit, and metered. Every answer is checked, and that each step
@@ -24,16 +24,19 @@ ran as a module and none natively.
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
+from contenders import OURS, PIPELINES
+from fresh import in_fresh_process
 from measure import WrongAnswerError, rotated
 from report import number, table, write_report
 from wasm_cases import (
@@ -57,7 +60,7 @@ from wasm_cases import (
 )
 
 import wazarr
-from scripts.build_guests import UnavailableError
+from scripts.build_guests import UnavailableError, build_guest
 from wazarr import _native
 
 if TYPE_CHECKING:
@@ -133,10 +136,69 @@ def overheads(folder: Path, rounds: int) -> dict[str, float]:
             case.best(f"{who}, 2") or 1
         )
 
+    found |= starts(folder, max(3, rounds // 2))
+
     code = "import sys, wazarr; print(sum(name.startswith('wazarr.wasm') for name in sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     found["modules of wazarr.wasm that `import wazarr` loads"] = float(result.stdout)
     return found
+
+
+def starts(folder: Path, rounds: int) -> dict[str, float]:
+    """Measure what a module takes to start that is found compiled on disk: its first chunk over its second.
+
+    A process's first module also has the engine made. The chunks are small: of large ones the first also
+    takes memory that the system has to clear, whichever codec it is of.
+    """
+    values = np.arange(64, dtype=np.uint16)
+    codecs = {"identity": module("identity"), "zstd": module("zstd")}
+    arrays = {
+        name: create(folder / f"start-{name}", values, values.shape, compressors=[codec])
+        for name, codec in codecs.items()
+    }
+    arguments: dict[str, Any] = {
+        "arrays": [str(array) for array in arrays.values()],
+        "trusted": [codec.wasm_description.module for codec in codecs.values()],
+        "cache": str(zarr.config.get("wazarr.wasm.cache_dir")),
+    }
+    times: list[list[float]] = []
+    for turn in range(rounds + 1):  # the first compiles them
+        answer = in_fresh_process("wasm:start_child", **arguments)
+        if turn:
+            times.append(answer["extra_ms"])
+            if answer["compiled"] or answer["deserialized"] != len(codecs):
+                raise WrongAnswerError(f"modules compiled on disk: {answer}")
+    found = {}
+    for place, which in enumerate(("the process's first", "another")):
+        name = list(codecs)[place]
+        kib = build_guest(name).stat().st_size >> 10
+        label = f"start of a module that is compiled on disk, {which}, {kib} KiB (ms)"
+        found[label] = statistics.median(extra[place] for extra in times)
+    return found
+
+
+def start_child(arrays: list[str], trusted: list[str], cache: str) -> dict[str, Any]:
+    """Read each array twice; return how much longer the first time took, and what was compiled."""
+    settings = {
+        "codec_pipeline.path": PIPELINES[OURS],
+        "wazarr.wasm.cache_dir": cache,
+        "wazarr.wasm.trusted": trusted,
+    }
+    extra_ms = []
+    with zarr.config.set(settings):
+        opened_arrays = [zarr.open_array(array, mode="r") for array in arrays]
+        for array in opened_arrays:
+            moments = [time.perf_counter()]
+            for _ in range(2):
+                array[...]
+                moments.append(time.perf_counter())
+            extra_ms.append(((moments[1] - moments[0]) - (moments[2] - moments[1])) * 1e3)
+    counters = _native.wasm_counters()
+    return {
+        "extra_ms": extra_ms,
+        "compiled": counters["compiled"],
+        "deserialized": counters["deserialized"],
+    }
 
 
 # --- the report ------------------------------------------------------------------------------------------

@@ -273,6 +273,13 @@ def twin_cases(folder: Path) -> list[Case]:
             {"compressors": [module("byte-shuffle", parameters={"elementsize": 2})]},
         ),
         (
+            "byte shuffle, u2, chunks of 8 MiB",
+            np.tile(rows, 16),
+            1.2,
+            {"chunks": (4 << 20,), "compressors": [wrapped.Shuffle(elementsize=2)]},
+            {"chunks": (4 << 20,), "compressors": [module("byte-shuffle", parameters={"elementsize": 2})]},
+        ),
+        (
             "bit unpack",
             bits,
             1.2,
@@ -282,8 +289,9 @@ def twin_cases(folder: Path) -> list[Case]:
     ]
     cases = []
     for position, (name, values, goal, native, wasm) in enumerate(pairs):
-        twin = create(folder / f"native-{position}", values, values.shape, **native)
-        array = create(folder / f"wasm-{position}", values, values.shape, **wasm)
+        whole = {"chunks": values.shape}
+        twin = create(folder / f"native-{position}", values, **(whole | native))
+        array = create(folder / f"wasm-{position}", values, **(whole | wasm))
         # Encoders of one format may choose differently; the decoders get the same bytes.
         for chunk in (path for path in twin.rglob("c/**/*") if path.is_file()):
             shutil.copyfile(chunk, array / chunk.relative_to(twin))
@@ -292,7 +300,8 @@ def twin_cases(folder: Path) -> list[Case]:
             TRUSTED: partial(opened, array, is_trusted=True),
             METERED: partial(opened, array),
         }
-        cases.append(Case(name, contenders, values, goal, wasm_steps=1))
+        steps = zarr.open_array(array, mode="r").nchunks
+        cases.append(Case(name, contenders, values, goal, wasm_steps=steps))
     return cases
 
 

@@ -119,6 +119,28 @@ class Codec:
             As a read does, without a chunk key.
         """
 
+    def decode_ranges(
+        self, encoded: bytes, decoded_len: int, ranges: Sequence[tuple[int, int]]
+    ) -> list[bytes]:
+        """Decode parts outside of a chain, as reads of large chunks and of windows do. Codecs in Wasm only.
+
+        Parameters
+        ----------
+        encoded : bytes
+            What to decode.
+        decoded_len : int
+            Length of all that it decodes to, in bytes.
+        ranges : sequence of (int, int)
+            First byte of each part, and where it ends.
+
+        Raises
+        ------
+        CodecError
+            As a read does, without a chunk key.
+        ValueError
+            Ranges outside of the result, or a native codec.
+        """
+
     def encode_array(self, decoded: bytes) -> tuple[bytes, tuple[str, list[int]]]:
         """Encode an array outside of a chain, whatever it becomes.
 

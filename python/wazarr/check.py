@@ -148,6 +148,7 @@ class Trial:
             ("round trip", self.round_trip),
             ("determinism", self.determinism),
             ("statelessness", self.statelessness),
+            ("ranges", self.ranges),
             ("bad input", self.bad_input),
             ("output bounds", self.output_bounds),
             ("limits", self.limits),
@@ -331,6 +332,36 @@ class Trial:
                             + _HINT_FRESH
                         )
         return "other calls before, failed ones too, change nothing"
+
+    def ranges(self) -> str:
+        exports = self.facts["exports"]
+        if self.facts["interface"] != "wazarr" or "decode_range" not in exports:
+            raise _Skipped("it decodes no parts alone")
+        if "decoded_len" not in exports:
+            raise _Failed("it exports decode_range without decoded_len, so hosts cannot use it")
+        codec = self.bind()
+        count = 0
+        for pair in self.pairs:
+            whole = self.decode(codec, pair.encoded, len(pair.decoded))
+            for ranges in self.cuts(len(whole)):
+                parts = codec.decode_ranges(pair.encoded, len(whole), ranges)
+                for (start, end), part in zip(ranges, parts, strict=True):
+                    count += 1
+                    if part != whole[start:end]:
+                        raise _Failed(
+                            f"bytes {start} to {end} of {len(whole)} are not what decode makes of them"
+                        )
+        return f"{count} parts are as in the whole"
+
+    def cuts(self, length: int) -> Iterator[list[tuple[int, int]]]:
+        """Yield ranges of so many bytes: all in pieces, and some alone."""
+        for piece in (1 << 16, 4096, 1000):
+            if length // piece <= 64:
+                yield [(start, min(length, start + piece)) for start in range(0, length, piece)]
+        for _ in range(8):
+            start, end = sorted(int(place) for place in self.random.integers(0, length + 1, 2))
+            yield [(start, end)]
+        yield [(length - 1, length)] if length else []
 
     def swallow(self, codec: _native.Codec, damaged: bytes) -> str | None:
         """Decode something that may be damaged; return how a module must not answer, if it did."""

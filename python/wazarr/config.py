@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import re
 import warnings
-from functools import wraps
+from copy import deepcopy
+from functools import partial, wraps
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -269,21 +270,33 @@ def _texts(key: str) -> tuple[str, ...]:
     return tuple(value)
 
 
+_known_written: tuple[Any, str] = (None, "")
+
+
 def wasm_as_written() -> str:
     """Return all that is set under `wazarr.wasm`, to be compared; nothing where nothing is."""
+    global _known_written
     ours = zarr_config.config.get("wazarr")
     written = ours.get("wasm") if isinstance(ours, dict) else None
-    return repr(written) if written else ""
+    if not written:
+        return ""
+    known, text = _known_written
+    if known != written:
+        # zarr changes the settings in place, so that a copy is what they can be compared with.
+        text = repr(written)
+        _known_written = deepcopy(written), text
+    return text
 
 
-def _written() -> tuple[str | None, ...]:
-    """Return all that our settings are read from."""
-    home = (os.environ.get(name) for name in ("XDG_CACHE_HOME", "HOME", "USERPROFILE"))
-    return wasm_as_written(), *home
+def _environment() -> tuple[str | None, ...]:
+    """Return the variables that our settings depend on."""
+    return tuple(os.environ.get(name) for name in ("XDG_CACHE_HOME", "HOME", "USERPROFILE"))
 
 
-def _while_unchanged(read: Callable[[], _Setting]) -> Callable[[], _Setting]:
-    """Read something from the configuration once for as long as it stays the same.
+def _while_unchanged(
+    read: Callable[[], _Setting], environment: Callable[[], tuple[str | None, ...]] = tuple
+) -> Callable[[], _Setting]:
+    """Read something from the configuration once for as long as it, and the environment, stay the same.
 
     What makes no sense is reported each time it is asked for.
     """
@@ -292,14 +305,14 @@ def _while_unchanged(read: Callable[[], _Setting]) -> Callable[[], _Setting]:
     @wraps(read)
     def kept() -> _Setting:
         nonlocal known
-        written = _written()
+        written = wasm_as_written(), environment()
         last_written, answer = known
         if last_written == written:
             return answer  # type: ignore[no-any-return]
         before = _ignored
         answer = read()
         # Another thread may have changed the configuration meanwhile.
-        if before == _ignored and written == _written():
+        if before == _ignored and written == (wasm_as_written(), environment()):
             known = written, answer
         return answer
 
@@ -340,7 +353,7 @@ def wasm_fetch_timeout() -> float:
     return _seconds("wazarr.wasm.fetch_timeout_s")
 
 
-@_while_unchanged
+@partial(_while_unchanged, environment=_environment)
 def wasm_cache_dir() -> str | None:
     """Return the folder that keeps modules and what they compile to, or None if nothing is to be kept."""
     value = get("wazarr.wasm.cache_dir")

@@ -9,6 +9,7 @@ use pyo3::types::PyBytes;
 use super::{errors, run, wasm};
 use crate::codec::chain::{Chain, ChainParts, EngineCounts};
 use crate::codec::fill::Fill;
+use crate::codec::lending::{Encoded, Lender};
 use crate::codec::python::PythonCodec;
 use crate::codec::registry::{self, BindOptions};
 use crate::codec::sharding::{IndexLocation, Sharding, WriteOrder};
@@ -107,6 +108,30 @@ impl PyCodec {
                 Ok(decoded)
             });
             Ok(PyBytes::new(py, &decoded?))
+        })
+    }
+
+    /// Decodes parts outside of a chain, of what is `decoded_len` bytes long as a whole.
+    fn decode_ranges<'py>(
+        &self,
+        py: Python<'py>,
+        encoded: &[u8],
+        decoded_len: usize,
+        ranges: Vec<(usize, usize)>,
+    ) -> PyResult<Vec<Bound<'py, PyBytes>>> {
+        run::caught(py, || {
+            let codec = self.guest()?;
+            let ranges: Vec<_> = ranges.into_iter().map(|(start, end)| start..end).collect();
+            if ranges.iter().any(|range| range.start > range.end || range.end > decoded_len) {
+                return Err(PyValueError::new_err(format!("ranges outside of {decoded_len} bytes")));
+            }
+            let parts = wasm::run_codec(py, self.codec.name(), Direction::Decode, |scratch| {
+                let mut parts = Vec::with_capacity(ranges.len());
+                let mut take = |_: usize, part: &[u8]| parts.push(part.to_vec());
+                codec.decode_lent(Encoded::Bytes(encoded), decoded_len, &ranges, &mut take, scratch)?;
+                Ok(parts)
+            });
+            Ok(parts?.iter().map(|part| PyBytes::new(py, part)).collect())
         })
     }
 

@@ -9,6 +9,7 @@
 
 pub mod chain;
 pub mod fill;
+pub mod lending;
 pub mod native;
 pub mod partial;
 #[cfg(feature = "python")]
@@ -22,6 +23,7 @@ pub mod wasm;
 
 use std::fmt::Debug;
 
+use lending::Lender;
 use partial::{Layout, Stream};
 pub use scratch::Scratch;
 pub use spec::{ArraySpec, ByteOrder, DataType, Kind};
@@ -138,19 +140,6 @@ pub enum CodecFault {
     Cancelled,
 }
 
-/// An encoded form.
-pub enum Encoded<'a> {
-    /// In memory.
-    Bytes(&'a [u8]),
-    /// Not yet: to be put into memory of the codec's.
-    Filled {
-        /// Its length in bytes.
-        len_bytes: usize,
-        /// Puts it there; `false` where that failed, which its owner knows more about.
-        fill: &'a mut dyn FnMut(&mut [u8]) -> bool,
-    },
-}
-
 /// A codec that was bound to its configuration and to the array it works on.
 ///
 /// The same object serves many threads at once; state that a call needs lives in [`Scratch`].
@@ -183,42 +172,9 @@ pub trait Codec: Send + Sync + Debug {
         scratch: &mut Scratch,
     ) -> Result<(), CodecFault>;
 
-    /// Whether what is decoded lies somewhere from where [`Codec::decode_lent`] spares a copy.
-    fn lends(&self) -> bool {
-        false
-    }
-
-    /// Whether [`Codec::decode_lent`] spares another where the encoded form is filled in.
-    fn takes_filled(&self) -> bool {
-        false
-    }
-
-    /// As [`Codec::decode_into`], but the decoded bytes, `decoded_len` of them, are shown to `take`.
-    ///
-    /// # Errors
-    /// As there, before anything was shown; [`CodecFault::Cancelled`] where the encoded form could not be filled in.
-    fn decode_lent(
-        &self,
-        encoded: Encoded<'_>,
-        decoded_len: usize,
-        take: &mut dyn FnMut(&[u8]),
-        scratch: &mut Scratch,
-    ) -> Result<(), CodecFault> {
-        let mut decoded = scratch.take(decoded_len)?;
-        let result = match encoded {
-            Encoded::Bytes(bytes) => self.decode_into(bytes, &mut decoded, scratch),
-            Encoded::Filled { len_bytes, fill } => scratch.take(len_bytes).and_then(|mut encoded| {
-                let filled = if fill(&mut encoded) { Ok(()) } else { Err(CodecFault::Cancelled) };
-                let result = filled.and_then(|()| self.decode_into(&encoded, &mut decoded, scratch));
-                scratch.put(encoded);
-                result
-            }),
-        };
-        if result.is_ok() {
-            take(&decoded);
-        }
-        scratch.put(decoded);
-        result
+    /// The same codec as one that shows what it decodes, if that spares a copy.
+    fn lender(&self) -> Option<&dyn Lender> {
+        None
     }
 
     /// Decodes where the decoded length is not known beforehand, replacing what `decoded` holds.

@@ -3,11 +3,14 @@
 //! One copy takes a chunk into the guest's memory, or the store puts it there; its result goes from there to where
 //! the chunk is wanted.
 
+use std::ops::Range;
+
+use super::lending::{Encoded, Lender, TakeRange};
 use super::scratch::{reserve, resize};
-use super::{Codec, CodecFault, DataType, Direction, Encoded, Engine, Scratch};
+use super::{Codec, CodecFault, DataType, Direction, Engine, Scratch};
 use crate::distance;
 use crate::wasm::instances::{Instances, Recipe};
-use crate::wasm::{ArrayDescription, Guest, Interface, Kind, Room, WasmError};
+use crate::wasm::{ArrayDescription, Guest, Input, Interface, Kind, Room, WasmError};
 
 /// A codec that runs in a guest.
 #[derive(Debug)]
@@ -166,43 +169,12 @@ impl Codec for WasmCodec {
         scratch: &mut Scratch,
     ) -> Result<(), CodecFault> {
         let decoded_len = decoded.len();
-        let mut take = |result: &[u8]| distance::copy(decoded, result);
-        self.decode_lent(Encoded::Bytes(encoded), decoded_len, &mut take, scratch)
+        let mut take = |_: usize, result: &[u8]| distance::copy(decoded, result);
+        self.decode_lent(Encoded::Bytes(encoded), decoded_len, &whole(decoded_len), &mut take, scratch)
     }
 
-    fn lends(&self) -> bool {
-        true
-    }
-
-    fn takes_filled(&self) -> bool {
-        self.interface() == Interface::WazarrCore
-    }
-
-    fn decode_lent(
-        &self,
-        encoded: Encoded<'_>,
-        decoded_len: usize,
-        take: &mut dyn FnMut(&[u8]),
-        scratch: &mut Scratch,
-    ) -> Result<(), CodecFault> {
-        let encoded_len = match &encoded {
-            Encoded::Bytes(bytes) => bytes.len(),
-            Encoded::Filled { len_bytes, .. } => *len_bytes,
-        };
-        Self::check(self.decoded_len, decoded_len)?;
-        Self::check(self.encoded_len, encoded_len)?;
-        let room = Room { expected: Some(decoded_len), limit: decoded_len };
-        self.call(Direction::Decode, scratch, |guest| {
-            let mut shown = |result: &[u8]| {
-                room.admit(result.len())?;
-                take(result);
-                Ok(())
-            };
-            match encoded {
-                Encoded::Bytes(bytes) => guest.decode(bytes, room, &mut shown),
-                Encoded::Filled { len_bytes, fill } => guest.decode_filled(len_bytes, fill, room, &mut shown),
-            }
-        })
+    fn lender(&self) -> Option<&dyn Lender> {
+        Some(self)
     }
 
     fn decode_bounded(
@@ -237,6 +209,43 @@ impl Codec for WasmCodec {
             })
         })
     }
+}
+
+impl Lender for WasmCodec {
+    fn takes_filled(&self) -> bool {
+        self.interface() == Interface::WazarrCore
+    }
+
+    fn has_ranges(&self) -> bool {
+        self.recipe.module().survey().has_ranges()
+    }
+
+    fn decode_lent(
+        &self,
+        encoded: Encoded<'_>,
+        decoded_len: usize,
+        ranges: &[Range<usize>],
+        take: &mut TakeRange<'_>,
+        scratch: &mut Scratch,
+    ) -> Result<(), CodecFault> {
+        let input = match encoded {
+            Encoded::Bytes(bytes) => Input::Bytes(bytes),
+            Encoded::Filled { len_bytes, fill } => Input::Filled(len_bytes, fill),
+        };
+        Self::check(self.decoded_len, decoded_len)?;
+        Self::check(self.encoded_len, input.len_bytes())?;
+        self.call(Direction::Decode, scratch, |guest| {
+            guest.decode_ranges(input, decoded_len, ranges, &mut |at, result| {
+                take(at, result);
+                Ok(())
+            })
+        })
+    }
+}
+
+/// The only part of what is not cut.
+fn whole(len_bytes: usize) -> [Range<usize>; 1] {
+    [Range { start: 0, end: len_bytes }]
 }
 
 /// Bytes are an array too: a row of them.
@@ -292,25 +301,28 @@ mod tests {
     #[test]
     fn chunks_are_filled_in_and_lent() {
         let codec = codec(&guest(COPY), setup()).unwrap();
-        assert!(codec.lends() && codec.takes_filled());
+        assert!(codec.lender().is_some() && codec.takes_filled() && !codec.has_ranges());
         let mut scratch = Scratch::default();
         let chunk: Vec<u8> = (0..100_000_u32).map(|number| (number % 251) as u8).collect();
         let mut encoded = Vec::new();
         codec.encode(&chunk, &mut encoded, &mut scratch).unwrap();
         let mut shown = Vec::new();
-        let mut take = |decoded: &[u8]| shown.extend_from_slice(decoded);
-        codec.decode_lent(Encoded::Bytes(&encoded), chunk.len(), &mut take, &mut scratch).unwrap();
+        let mut take = |_: usize, decoded: &[u8]| shown.extend_from_slice(decoded);
+        let len = chunk.len();
+        codec.decode_lent(Encoded::Bytes(&encoded), len, &whole(len), &mut take, &mut scratch).unwrap();
         let mut fill = |room: &mut [u8]| {
             room.copy_from_slice(&encoded);
             true
         };
         let filled = Encoded::Filled { len_bytes: encoded.len(), fill: &mut fill };
-        codec.decode_lent(filled, chunk.len(), &mut take, &mut scratch).unwrap();
+        codec.decode_lent(filled, len, &whole(len), &mut take, &mut scratch).unwrap();
         let mut fail = |_: &mut [u8]| false;
         let failing = Encoded::Filled { len_bytes: encoded.len(), fill: &mut fail };
-        let fault = codec.decode_lent(failing, chunk.len(), &mut take, &mut scratch).unwrap_err();
+        let fault = codec.decode_lent(failing, len, &whole(len), &mut take, &mut scratch).unwrap_err();
         assert!(matches!(fault, CodecFault::Cancelled), "{fault:?}");
-        codec.decode_lent(Encoded::Bytes(&encoded), chunk.len() - 1, &mut take, &mut scratch).unwrap_err();
+        codec
+            .decode_lent(Encoded::Bytes(&encoded), len - 1, &whole(len - 1), &mut take, &mut scratch)
+            .unwrap_err();
         assert_eq!(shown, [chunk.clone(), chunk].concat());
     }
 

@@ -4,9 +4,8 @@
 use crate::codec::chain::Chain;
 use crate::codec::scratch::ScratchBuffer;
 use crate::codec::vlen::{Elements, VlenKind};
-use crate::codec::{CodecFault, Direction, Encoded, Scratch};
+use crate::codec::{CodecFault, Direction, Scratch};
 use crate::counters::COUNTERS;
-use crate::distance;
 use crate::error::{Error, StepError};
 use crate::gather::Supply;
 use crate::plan::{Region, Selection};
@@ -15,7 +14,7 @@ use crate::schedule::Work;
 use crate::store::ByteSource;
 
 use super::blocks::Blocks;
-use super::{Destination, ObjectSink, ObjectSource, Origin, parts, rows, shard, stream};
+use super::{Destination, ObjectSink, ObjectSource, Origin, lent, parts, rows, shard, stream};
 
 /// Reads the selected elements of a stored chunk to their destination.
 ///
@@ -116,9 +115,7 @@ fn read_encoded(
         return Ok(());
     }
     if chain.lends() {
-        let mut placed = Ok(());
-        let mut take = |decoded: &[u8]| placed = scattered(decoded);
-        return decode_lent(chain, source, &mut take, key, work, scratch).and(placed);
+        return lent::scatter(chain, source, &region, place, key, work, scratch);
     }
     let mut stored = scratch.take_empty();
     let result = parts::read_all(source, &mut stored, work, scratch).and_then(|encoded| {
@@ -153,54 +150,13 @@ fn decode_whole(
         return blocks.decode_shared(decoded, work, scratch);
     }
     if chain.lends() {
-        let mut take = |lent: &[u8]| distance::copy(decoded, lent);
-        return decode_lent(chain, source, &mut take, key, work, scratch);
+        return lent::copy(chain, source, decoded, key, work, scratch);
     }
     let mut stored = scratch.take_empty();
     let result = parts::read_all(source, &mut stored, work, scratch)
         .and_then(|encoded| chain.decode(&encoded, decoded, scratch).map_err(|error| error.at(key)));
     scratch.put(stored);
     result
-}
-
-/// Decodes a whole chunk to where the codec has it. A codec with memory of its own gets the stored bytes straight
-/// from the store, if it is the only one.
-fn decode_lent(
-    chain: &Chain,
-    source: &dyn ByteSource,
-    take: &mut dyn FnMut(&[u8]),
-    key: &str,
-    work: Work<'_>,
-    scratch: &mut Scratch,
-) -> Result<(), Error> {
-    let len_bytes = source.len_bytes();
-    match usize::try_from(len_bytes) {
-        Ok(encoded_len) if chain.takes_filled() && !parts::are_worth_it(encoded_len, work) => {
-            let mut failure = None;
-            let mut fill = |room: &mut [u8]| match source.read_into(0..len_bytes, room) {
-                Ok(()) => true,
-                Err(error) => {
-                    failure = Some(error);
-                    false
-                }
-            };
-            let encoded = Encoded::Filled { len_bytes: encoded_len, fill: &mut fill };
-            let result = chain.decode_lent(encoded, take, scratch);
-            match failure {
-                Some(error) => Err(error),
-                None => result.map_err(|error| error.at(key)),
-            }
-        }
-        _ => {
-            let mut stored = scratch.take_empty();
-            let result = parts::read_all(source, &mut stored, work, scratch).and_then(|encoded| {
-                let encoded = Encoded::Bytes(&encoded);
-                chain.decode_lent(encoded, take, scratch).map_err(|error| error.at(key))
-            });
-            scratch.put(stored);
-            result
-        }
-    }
 }
 
 /// Where the end of a chunk need not be decoded: how much of it is needed, and the room for that.

@@ -6,6 +6,7 @@ mod ahead;
 mod blocks;
 pub mod chunk;
 pub mod feeding;
+mod lent;
 mod parts;
 pub mod read;
 #[cfg(feature = "remote")]

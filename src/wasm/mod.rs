@@ -29,7 +29,7 @@ pub mod survey;
 pub(crate) mod testing;
 pub mod wasi;
 
-pub use abi::{ArrayDescription, Guest, Interface, Kind, Room, Setup};
+pub use abi::{ArrayDescription, Guest, Input, Interface, Kind, Room, Setup};
 pub use error::WasmError;
 pub use host::{HostState, Session};
 pub use limits::Limits;

@@ -59,6 +59,13 @@ const SIGNATURE_SECTIONS: [&str; 2] = ["cylf:signature", "chonkle:signature"];
 pub const NUMCODECS_PREFIX: &str = "numcodecs:abc/codec@0.1.";
 
 impl Survey {
+    /// Whether it decodes parts of what is encoded alone.
+    #[must_use]
+    pub fn has_ranges(&self) -> bool {
+        let exports = |wanted: &str| self.exports.iter().any(|name| name == wanted);
+        self.interface == Some(Interface::WazarrCore) && exports("decode_range") && exports("decoded_len")
+    }
+
     /// Surveys a module of at most `limit_bytes`.
     ///
     /// # Errors

@@ -62,6 +62,20 @@ WAZARR_DECODE(in, len, out, out_len)
     return misbehave(out, len, out_len);
 }
 
+WAZARR_DECODE_RANGE(in, len, out, out_len, first)
+{
+    if ((size_t)first + out_len > len)
+        return wazarr_error("the range ends after the data");
+    memcpy(out, in + (is("decode another range") ? 0 : first), out_len);
+    return (int64_t)out_len;
+}
+
+WAZARR_DECODED_LEN(in, len)
+{
+    (void)in;
+    return (int64_t)len;
+}
+
 WAZARR_ENCODE(in, len, out, out_len)
 {
     if (len > out_len)

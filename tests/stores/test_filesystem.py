@@ -131,6 +131,37 @@ def test_files_outside_the_page_cache_are_asked_for_before_their_turn(tmp_path: 
         assert counted("asked_ahead") == 0, "they are in the page cache now"
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"chunks": (4000,), "compressors": None},
+        {"chunks": (4000,), "compressors": "auto"},
+        {"chunks": (500,), "shards": (4000,)},
+    ],
+    ids=["uncompressed", "zstd", "shards"],
+)
+def test_what_a_window_or_a_partial_write_needs_is_asked_for(options: dict[str, Any], tmp_path: Path) -> None:
+    with pipeline(SUBJECT_PATH):
+        array = make(tmp_path, **options)
+        expected = VALUES.copy()
+
+        def read() -> None:
+            values = [np.asarray(array[part]) for part in (slice(3990, 8300, 2), slice(3990, 4010))]
+            assert np.array_equal(values[0], expected[3990:8300:2])
+            assert np.array_equal(values[1], expected[3990:4010])
+
+        def write() -> None:
+            array[3990:4010] = expected[3990:4010] = 1
+
+        for act in (read, write):
+            if not forget(tmp_path / "a" / "c"):
+                pytest.skip("this file system keeps everything in memory")
+            wazarr.reset_counters()
+            act()
+            assert counted("asked_ahead") > 0
+        assert np.array_equal(np.asarray(array[...]), expected)
+
+
 def test_nothing_is_counted_when_off(tmp_path: Path) -> None:
     with pipeline(SUBJECT_PATH):
         wazarr.reset_counters()

@@ -1,19 +1,11 @@
 /* First bytes of all elements, then second bytes and so on: what blosc and numcodecs call `shuffle`.
  *
  * bytes → bytes. Parameter: elementsize (4). Bytes after the last whole element stay where they are.
- * For 2, 4 and 8 the bytes are moved in vectors: interleaving the first half of the vectors with the
- * second turns the number of a byte, read in binary, round by one place, so log2(elementsize) rounds
- * swap "which plane" with "which element"; taking evens and odds apart undoes a round.
  */
 #include <wazarr_codec.h>
 
-typedef uint8_t bytes __attribute__((vector_size(16)));
-#define INTERLEAVED(a, b, at)                                                                      \
-    __builtin_shufflevector(a, b, at, at + 16, at + 1, at + 17, at + 2, at + 18, at + 3, at + 19,  \
-                            at + 4, at + 20, at + 5, at + 21, at + 6, at + 22, at + 7, at + 23)
-#define EVERY_SECOND(a, b, at)                                                                     \
-    __builtin_shufflevector(a, b, at, at + 2, at + 4, at + 6, at + 8, at + 10, at + 12, at + 14,   \
-                            at + 16, at + 18, at + 20, at + 22, at + 24, at + 26, at + 28, at + 30)
+#include "interleave.h"
+
 static size_t element_size = 4;
 
 WAZARR_CONFIGURE
@@ -22,47 +14,40 @@ WAZARR_CONFIGURE
     return 0;
 }
 
-/* Whole blocks of sixteen elements; returns how many elements they were. */
-#define EACH(i, count) _Pragma("clang loop unroll(full)") for (size_t i = 0; i < count; i++)
-#define BLOCKS(side, is_join, size, rounds)                                                        \
-    static __attribute__((noinline)) size_t side##_##size(const uint8_t *in, uint8_t *out, size_t n) \
-    {                                                                                              \
-        size_t at = 0;                                                                             \
-        for (bytes v[8], w[8]; at + 16 <= n; at += 16) {                                           \
-            EACH(i, size) memcpy(&v[i], is_join ? in + i * n + at : in + at * size + i * 16, 16);  \
-            EACH(round, rounds)                                                                    \
-            {                                                                                      \
-                EACH(i, size / 2)                                                                  \
-                {                                                                                  \
-                    bytes a = v[is_join ? i : 2 * i], b = v[is_join ? i + size / 2 : 2 * i + 1];   \
-                    w[is_join ? 2 * i : i] = is_join ? INTERLEAVED(a, b, 0) : EVERY_SECOND(a, b, 0); \
-                    w[is_join ? 2 * i + 1 : i + size / 2] =                                        \
-                        is_join ? INTERLEAVED(a, b, 8) : EVERY_SECOND(a, b, 1);                    \
-                }                                                                                  \
-                memcpy(v, w, sizeof v);                                                            \
-            }                                                                                      \
-            EACH(i, size) memcpy(is_join ? out + at * size + i * 16 : out + i * n + at, &v[i], 16); \
-        }                                                                                          \
-        return at;                                                                                 \
-    }
-BLOCKS(join, 1, 2, 1)
-BLOCKS(join, 1, 4, 2)
-BLOCKS(join, 1, 8, 3)
-BLOCKS(split, 0, 2, 1)
-BLOCKS(split, 0, 4, 2)
-BLOCKS(split, 0, 8, 3)
-
-#define SHUFFLE(side, from, to)                                                                    \
-    size_t size = element_size, count = len / size, at = 0;                                        \
-    if (len > out_len)                                                                             \
-        return WAZARR_OUTPUT_TOO_SMALL;                                                            \
-    at = size == 2 ? side##_2(in, out, count) : size == 4 ? side##_4(in, out, count) : at;         \
-    at = size == 8 ? side##_8(in, out, count) : at;                                                \
-    for (; at < count; at++)                                                                       \
+/* Elements from `first` up to `end`, and after the last of all what is no whole element. */
+#define SHUFFLE(side, first, end, from, to, rest)                                                  \
+    size_t size = element_size, count = len / size, begin = (first) / size, at = begin;            \
+    at = size == 2 ? side##_2(in, out, count, at, end) : at;                                       \
+    at = size == 4 ? side##_4(in, out, count, at, end) : at;                                       \
+    at = size == 8 ? side##_8(in, out, count, at, end) : at;                                       \
+    for (; at < end; at++)                                                                         \
         for (size_t i = 0; i < size; i++)                                                          \
             out[to] = in[from];                                                                    \
-    memcpy(out + count * size, in + count * size, len - count * size);                             \
+    memcpy(out + (at - begin) * size, in + at * size, rest);
+WAZARR_DECODE_RANGE(in, len, out, out_len, first)
+{
+    size_t stop = (size_t)first + out_len;
+    if (stop < out_len || stop > len)
+        return wazarr_error("the range ends after the data");
+    SHUFFLE(join, (size_t)first, stop / size, i * count + at, (at - begin) * size + i,
+            stop == len ? len % size : 0)
+    return (int64_t)out_len;
+}
+WAZARR_RANGE_BYTES { return (int64_t)(element_size * 16); }
+WAZARR_DECODED_LEN(in, len)
+{
+    (void)in;
     return (int64_t)len;
-WAZARR_DECODE(in, len, out, out_len) { SHUFFLE(join, i * count + at, at * size + i) }
-WAZARR_ENCODE(in, len, out, out_len) { SHUFFLE(split, at * size + i, i * count + at) }
+}
+WAZARR_DECODE(in, len, out, out_len)
+{
+    return len > out_len ? WAZARR_OUTPUT_TOO_SMALL : wazarr_decode_range(in, len, out, len, 0);
+}
+WAZARR_ENCODE(in, len, out, out_len)
+{
+    if (len > out_len)
+        return WAZARR_OUTPUT_TOO_SMALL;
+    SHUFFLE(split, 0, count, at * size + i, i * count + at, len % size)
+    return (int64_t)len;
+}
 WAZARR_ENCODED_BOUND(decoded_len) { return decoded_len; }

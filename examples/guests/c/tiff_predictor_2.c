@@ -29,5 +29,17 @@ static int64_t each_row(int is_sum, const uint8_t *in, size_t len, uint8_t *out,
 }
 
 WAZARR_DECODE(in, len, out, out_len) { return each_row(1, in, len, out, out_len); }
+WAZARR_DECODE_RANGE(in, len, out, out_len, first)
+{
+    if ((size_t)first > len || out_len > len - (size_t)first)
+        return wazarr_error("the range ends after the data");
+    return each_row(1, in + first, out_len, out, out_len);
+}
+WAZARR_RANGE_BYTES { return (int64_t)row_len; }
+WAZARR_DECODED_LEN(in, len)
+{
+    (void)in;
+    return !row_len || len % row_len ? WAZARR_UNKNOWN : (int64_t)len;
+}
 WAZARR_ENCODE(in, len, out, out_len) { return each_row(0, in, len, out, out_len); }
 WAZARR_ENCODED_BOUND(decoded_len) { return decoded_len; }

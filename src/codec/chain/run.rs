@@ -1,9 +1,12 @@
 //! Whole chunks through all steps of a chain.
 
+use std::ops::Range;
+
 use super::{Chain, Step, VARIABLE_LENGTH_OPTION, step_error};
+use crate::codec::lending::{Encoded, Lender, TakeRange};
 use crate::codec::scratch::copy_of;
 use crate::codec::vlen::{self, Elements, VlenKind};
-use crate::codec::{CodecFault, Direction, Encoded, Scratch};
+use crate::codec::{CodecFault, Direction, Scratch};
 use crate::distance;
 use crate::error::StepError;
 
@@ -26,44 +29,56 @@ impl Chain {
         })
     }
 
-    /// Whether [`Chain::decode_lent`] spares a copy.
+    /// The first step, if it shows what it decodes.
+    fn lender(&self) -> Option<&dyn Lender> {
+        self.steps.first()?.codec.lender()
+    }
+
+    /// Whether [`Chain::decode_lent`] is possible: it spares a copy.
     #[must_use]
     pub fn lends(&self) -> bool {
-        self.steps.first().is_some_and(|first| first.codec.lends())
+        self.lender().is_some()
     }
 
     /// Whether it spares another where the stored chunk is filled in.
     #[must_use]
     pub fn takes_filled(&self) -> bool {
-        self.only_step().is_some_and(|only| only.codec.takes_filled())
+        self.steps.len() == 1 && self.lender().is_some_and(Lender::takes_filled)
     }
 
-    /// As [`Chain::decode`], but the serial buffer is shown to `take`. Only a chain that says so takes a chunk that
-    /// is filled in.
+    /// Whether it decodes parts alone.
+    #[must_use]
+    pub fn lends_ranges(&self) -> bool {
+        self.lender().is_some_and(Lender::has_ranges)
+    }
+
+    /// As [`Chain::decode`], but these parts of the serial buffer are shown to `take` in their order. Only a chain
+    /// that says so takes a chunk that is filled in.
     ///
     /// # Errors
-    /// The step that failed, before anything was shown.
+    /// The step that failed, perhaps after some parts were shown.
     pub fn decode_lent(
         &self,
         encoded: Encoded<'_>,
-        take: &mut dyn FnMut(&[u8]),
+        ranges: &[Range<usize>],
+        take: &mut TakeRange<'_>,
         scratch: &mut Scratch,
     ) -> Result<(), StepError> {
-        let mut show = |first: &Step, encoded: Encoded<'_>, scratch: &mut Scratch| {
-            first
-                .codec
-                .decode_lent(encoded, self.len_bytes, take, scratch)
+        let cannot = |len_bytes| Err(self.length_fault(len_bytes));
+        let (Some((first, rest)), Some(lender)) = (self.steps.split_first(), self.lender()) else {
+            return cannot(0);
+        };
+        let mut show = |encoded: Encoded<'_>, scratch: &mut Scratch| {
+            lender
+                .decode_lent(encoded, self.len_bytes, ranges, take, scratch)
                 .map_err(|fault| step_error(first, fault))
         };
-        match (self.steps.as_slice(), encoded) {
-            ([only], encoded) => show(only, encoded, scratch),
-            ([first, rest @ ..], Encoded::Bytes(bytes)) => {
-                self.decode_rest(rest, bytes, scratch, |bytes, scratch| {
-                    show(first, Encoded::Bytes(bytes), scratch)
-                })
+        match encoded {
+            encoded if rest.is_empty() => show(encoded, scratch),
+            Encoded::Bytes(bytes) => {
+                self.decode_rest(rest, bytes, scratch, |bytes, scratch| show(Encoded::Bytes(bytes), scratch))
             }
-            ([], Encoded::Bytes(bytes)) => Err(self.length_fault(bytes.len())),
-            (_, Encoded::Filled { len_bytes, .. }) => Err(self.length_fault(len_bytes)),
+            Encoded::Filled { len_bytes, .. } => cannot(len_bytes),
         }
     }
 

@@ -17,6 +17,8 @@ pub(in crate::wasm) mod testing;
 mod transform;
 mod wazarr;
 
+use std::ops::Range;
+
 use serde_json::{Map, Value};
 
 use super::{CompiledModule, Limits, Survey, WasmError};
@@ -174,6 +176,37 @@ impl Room {
 /// Puts what is to be decoded into memory of its length; `false` where that failed, which its owner knows more about.
 pub type Fill<'a> = dyn FnMut(&mut [u8]) -> bool + 'a;
 
+/// What a guest gets.
+pub enum Input<'a, 'f> {
+    /// In memory.
+    Bytes(&'a [u8]),
+    /// So many bytes, from wherever they are.
+    Filled(usize, &'a mut Fill<'f>),
+}
+
+impl Input<'_, '_> {
+    /// Its length in bytes.
+    #[must_use]
+    pub fn len_bytes(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Filled(len_bytes, _) => *len_bytes,
+        }
+    }
+}
+
+/// Gets parts of a result, each with its number: views of guest memory.
+pub type TakeRange<'a> = dyn FnMut(usize, &[u8]) -> Result<(), WasmError> + 'a;
+
+/// Shows the parts of a whole result.
+fn show(decoded: &[u8], ranges: &[Range<usize>], take: &mut TakeRange<'_>) -> Result<(), WasmError> {
+    for (at, range) in ranges.iter().enumerate() {
+        let outside = || WasmError::Invalid(format!("bytes {range:?} of {}", decoded.len()));
+        take(at, decoded.get(range.clone()).ok_or_else(outside)?)?;
+    }
+    Ok(())
+}
+
 /// Gets the result: a view of guest memory.
 pub type Take<'a> = dyn FnMut(&[u8]) -> Result<(), WasmError> + 'a;
 
@@ -188,23 +221,24 @@ pub trait Guest: Send {
     /// Whatever the guest does wrong; see [`WasmError::leaves_guest_sound`].
     fn decode(&mut self, encoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError>;
 
-    /// Decodes `encoded_len` bytes that `fill` puts where the guest wants them.
+    /// Decodes parts of what is `decoded_len` bytes long as a whole, and shows them in their order. Only a guest that
+    /// says so ([`Interface::WazarrCore`]) takes input that is not in memory yet, and needs less time for a part.
     ///
     /// # Errors
-    /// As [`Guest::decode`]; [`WasmError::NotFilled`] where `fill` failed.
-    fn decode_filled(
+    /// As [`Guest::decode`]; [`WasmError::NotFilled`] where the input could not be filled in. Some parts may have been
+    /// shown.
+    fn decode_ranges(
         &mut self,
-        encoded_len: usize,
-        fill: &mut Fill<'_>,
-        room: Room,
-        take: &mut Take<'_>,
+        encoded: Input<'_, '_>,
+        decoded_len: usize,
+        ranges: &[Range<usize>],
+        take: &mut TakeRange<'_>,
     ) -> Result<(), WasmError> {
-        let mut encoded = Vec::new();
-        encoded
-            .try_reserve_exact(encoded_len)
-            .map_err(|_| WasmError::OutOfMemory { len_bytes: encoded_len })?;
-        encoded.resize(encoded_len, 0);
-        if fill(&mut encoded) { self.decode(&encoded, room, take) } else { Err(WasmError::NotFilled) }
+        let Input::Bytes(encoded) = encoded else {
+            return Err(WasmError::Missing("take its input from where it is".to_owned()));
+        };
+        let room = Room { expected: Some(decoded_len), limit: decoded_len };
+        self.decode(encoded, room, &mut |decoded| show(decoded, ranges, take))
     }
 
     /// Encodes.

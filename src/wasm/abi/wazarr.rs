@@ -16,6 +16,8 @@
 //! | `encode(in, in_len, out, out_len) -> i64` | the same; of `decode` and `encode` one may be missing |
 //! | `encoded_bound(decoded_len: i64) -> i64` | optional; the longest encoding; -1: unknown |
 //! | `decoded_len(in, in_len) -> i64` | optional; length that `in` decodes to; -1: unknown |
+//! | `decode_range(in, in_len, out, out_len, first: i64) -> i64` | optional; decoded bytes from `first` on, `out_len` of them; needs `decoded_len` |
+//! | `range_bytes() -> i64` | optional; ranges begin at multiples of it, and end at one or at the end; 1 without |
 //! | `error_text() -> i64` | optional; `ptr << 32 \| len` of UTF-8, valid until the next call |
 //!
 //! Input and output lie in memory that the host got from `alloc` and keeps between calls. Where the decoded
@@ -26,10 +28,12 @@
 //! [3, 4]}, "encoded": {…}, "fill_value": …}`: `kind` as in the metadata, data types as numpy's `dtype.str`,
 //! no fill value where none is known.
 
+use std::ops::Range;
+
 use serde_json::json;
 use wasmtime::{AsContextMut, Instance, Memory, Store, TypedFunc};
 
-use super::{ArrayDescription, Fill, Guest, Room, Setup, Take, guest};
+use super::{ArrayDescription, Guest, Input, Room, Setup, Take, TakeRange, guest, show};
 use crate::distance;
 use crate::wasm::{CompiledModule, HostState, Limits, Session, WasmError};
 
@@ -75,22 +79,22 @@ struct Exports {
     encode: Option<Coder>,
     encoded_bound: Option<TypedFunc<i64, i64>>,
     decoded_len: Option<TypedFunc<(u32, u32), i64>>,
+    ranges: Option<Ranges>,
     error_text: Option<TypedFunc<(), i64>>,
 }
 
-/// What a guest gets.
-enum Input<'a, 'f> {
-    Bytes(&'a [u8]),
-    /// So many bytes, from wherever they are.
-    Filled(usize, &'a mut Fill<'f>),
+/// How parts of what is encoded are decoded alone.
+struct Ranges {
+    decode: TypedFunc<(u32, u32, u32, u32, i64), i64>,
+    /// They begin at multiples of so many bytes, and end at one or at the end.
+    step_bytes: usize,
 }
 
-impl Input<'_, '_> {
-    fn len_bytes(&self) -> usize {
-        match self {
-            Self::Bytes(bytes) => bytes.len(),
-            Self::Filled(len_bytes, _) => *len_bytes,
-        }
+impl Ranges {
+    /// The shortest range that can be decoded and holds all of `range`.
+    fn around(&self, range: &Range<usize>, decoded_len: usize) -> Range<usize> {
+        let end = range.end.checked_next_multiple_of(self.step_bytes).unwrap_or(decoded_len);
+        range.start / self.step_bytes * self.step_bytes..end.min(decoded_len)
     }
 }
 
@@ -110,7 +114,7 @@ pub(super) fn instantiate(
     let mut session = Session::new(module, limits)?;
     let exports = guest::call(&mut session, |store| {
         let instance = guest::start(store, module, |_| Ok(()))?;
-        let exports = Exports::of(store, instance)?;
+        let mut exports = Exports::of(store, instance)?;
         let version =
             guest::function::<(), i32>(&mut *store, &instance, "wazarr_abi")?.call(&mut *store, ())?;
         if version != VERSION {
@@ -119,6 +123,7 @@ pub(super) fn instantiate(
             )));
         }
         exports.configure(store, instance, setup)?;
+        exports.ranges = Exports::ranges_of(store, instance)?;
         Ok(exports)
     })?;
     Ok(Box::new(WazarrGuest { session, exports, input: Buffer::default(), output: Buffer::default() }))
@@ -145,8 +150,21 @@ impl Exports {
             encode: guest::optional_function(&mut *store, &instance, "encode")?,
             encoded_bound: guest::optional_function(&mut *store, &instance, "encoded_bound")?,
             decoded_len: guest::optional_function(&mut *store, &instance, "decoded_len")?,
+            ranges: None,
             error_text: guest::optional_function(&mut *store, &instance, "error_text")?,
         })
+    }
+
+    fn ranges_of(store: &mut Store<HostState>, instance: Instance) -> Result<Option<Ranges>, WasmError> {
+        let Some(decode) = guest::optional_function(&mut *store, &instance, "decode_range")? else {
+            return Ok(None);
+        };
+        let step = guest::optional_function::<(), i64>(&mut *store, &instance, "range_bytes")?;
+        let told = step.map_or(Ok(1), |step| step.call(&mut *store, ()))?;
+        match usize::try_from(told) {
+            Ok(step_bytes) if step_bytes > 0 => Ok(Some(Ranges { decode, step_bytes })),
+            _ => Err(WasmError::Broken(format!("it answered {told} for what ranges are multiples of"))),
+        }
     }
 
     fn configure(
@@ -268,7 +286,7 @@ impl Exports {
 }
 
 impl WazarrGuest {
-    /// Runs one of the two functions. `guess` is how much room the result takes where that is not known.
+    /// Runs one of the two functions.
     fn code(
         &mut self,
         is_decode: bool,
@@ -277,31 +295,108 @@ impl WazarrGuest {
         take: &mut Take<'_>,
     ) -> Result<(), WasmError> {
         let Self { session, exports, input, output } = self;
-        let (coder, name) = if is_decode { (&exports.decode, "decode") } else { (&exports.encode, "encode") };
-        let Some(coder) = coder else { return Err(WasmError::Missing(format!("export {name:?}"))) };
+        exports.coder(is_decode)?;
         guest::call(session, |store| {
             let in_len = narrow(given.len_bytes())?;
             exports.fill(store, input, given)?;
-            let mut room_bytes = match room.expected {
-                Some(expected) => expected,
-                None => exports.guess(store, is_decode, *input, in_len)?.max(MIN_ROOM_BYTES).min(room.limit),
-            };
-            loop {
-                exports.reserve(store, output, room_bytes)?;
-                let out_len = narrow(room_bytes)?;
-                let written = coder.call(&mut *store, (input.address, in_len, output.address, out_len))?;
-                match written {
-                    FAILED => return Err(exports.reported(store, &format!("it could not {name}"))?),
-                    // Where it stopped: one more than there was room for, at least.
-                    TOO_SMALL if room.expected.is_some() || room_bytes >= room.limit => {
-                        let actual = room_bytes.saturating_add(1);
-                        return Err(WasmError::DecodedLength { expected: room_bytes, actual });
-                    }
-                    TOO_SMALL => room_bytes = room_bytes.saturating_mul(2).min(room.limit),
-                    written => return exports.hand_over(store, *output, written, out_len, room, take),
-                }
-            }
+            exports.code(store, is_decode, (*input, in_len), output, room, take)
         })
+    }
+}
+
+impl Exports {
+    fn coder(&self, is_decode: bool) -> Result<(&Coder, &'static str), WasmError> {
+        let (coder, name) = if is_decode { (&self.decode, "decode") } else { (&self.encode, "encode") };
+        let coder = coder.as_ref().ok_or_else(|| WasmError::Missing(format!("export {name:?}")))?;
+        Ok((coder, name))
+    }
+
+    /// Runs one of the two functions on an input that is in its place.
+    fn code(
+        &self,
+        store: &mut Store<HostState>,
+        is_decode: bool,
+        (input, in_len): (Buffer, u32),
+        output: &mut Buffer,
+        room: Room,
+        take: &mut Take<'_>,
+    ) -> Result<(), WasmError> {
+        let (coder, name) = self.coder(is_decode)?;
+        let mut room_bytes = match room.expected {
+            Some(expected) => expected,
+            None => self.guess(store, is_decode, input, in_len)?.max(MIN_ROOM_BYTES).min(room.limit),
+        };
+        loop {
+            self.reserve(store, output, room_bytes)?;
+            let out_len = narrow(room_bytes)?;
+            let written = coder.call(&mut *store, (input.address, in_len, output.address, out_len))?;
+            match written {
+                FAILED => return Err(self.reported(store, &format!("it could not {name}"))?),
+                // Where it stopped: one more than there was room for, at least.
+                TOO_SMALL if room.expected.is_some() || room_bytes >= room.limit => {
+                    let actual = room_bytes.saturating_add(1);
+                    return Err(WasmError::DecodedLength { expected: room_bytes, actual });
+                }
+                TOO_SMALL => room_bytes = room_bytes.saturating_mul(2).min(room.limit),
+                written => return self.hand_over(store, *output, written, out_len, room, take),
+            }
+        }
+    }
+
+    /// The function that decodes parts, if it hardly decodes more for these than that for the whole. An input that it
+    /// says decodes to something else is refused.
+    fn ranges_for(
+        &self,
+        store: &mut Store<HostState>,
+        (input, in_len): (Buffer, u32),
+        decoded_len: usize,
+        wanted: &[Range<usize>],
+    ) -> Result<Option<&Ranges>, WasmError> {
+        let Some((ranges, len_of)) = self.ranges.as_ref().zip(self.decoded_len.as_ref()) else {
+            return Ok(None);
+        };
+        if matches!(wanted, [all] if all.len() == decoded_len) {
+            return Ok(None);
+        }
+        let parts = wanted.iter().map(|range| ranges.around(range, decoded_len).len());
+        if parts.fold(0, usize::saturating_add) > decoded_len + decoded_len / 8 {
+            return Ok(None);
+        }
+        let told = len_of.call(store, (input.address, in_len))?;
+        match usize::try_from(told) {
+            Ok(told) if told == decoded_len => Ok(Some(ranges)),
+            Ok(actual) => Err(WasmError::DecodedLength { expected: decoded_len, actual }),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// Decodes one part, and hands on what was wanted of it.
+    fn code_range(
+        &self,
+        store: &mut Store<HostState>,
+        ranges: &Ranges,
+        (input, in_len): (Buffer, u32),
+        output: &mut Buffer,
+        (wanted, decoded_len): (&Range<usize>, usize),
+        take: &mut Take<'_>,
+    ) -> Result<(), WasmError> {
+        let part = ranges.around(wanted, decoded_len);
+        self.reserve(store, output, part.len())?;
+        let (first, out_len) = (i64::from(narrow(part.start)?), narrow(part.len())?);
+        let call = (input.address, in_len, output.address, out_len, first);
+        match ranges.decode.call(&mut *store, call)? {
+            FAILED => Err(self.reported(store, "it could not decode")?),
+            written if written == i64::from(out_len) => {
+                let room = Room { expected: Some(part.len()), limit: part.len() };
+                let within = wanted.start - part.start..wanted.end - part.start;
+                self.hand_over(store, *output, written, out_len, room, &mut |bytes| {
+                    take(&bytes[within.clone()])
+                })
+            }
+            written => Err(WasmError::Broken(format!(
+                "it says that it wrote {written} bytes where a range of {out_len} was asked for"
+            ))),
+        }
     }
 }
 
@@ -359,14 +454,30 @@ impl Guest for WazarrGuest {
         self.code(true, Input::Bytes(encoded), room, take)
     }
 
-    fn decode_filled(
+    fn decode_ranges(
         &mut self,
-        encoded_len: usize,
-        fill: &mut Fill<'_>,
-        room: Room,
-        take: &mut Take<'_>,
+        encoded: Input<'_, '_>,
+        decoded_len: usize,
+        ranges: &[Range<usize>],
+        take: &mut TakeRange<'_>,
     ) -> Result<(), WasmError> {
-        self.code(true, Input::Filled(encoded_len, fill), room, take)
+        let Self { session, exports, input, output } = self;
+        exports.coder(true)?;
+        guest::call(session, |store| {
+            let in_len = narrow(encoded.len_bytes())?;
+            exports.fill(store, input, encoded)?;
+            let given = (*input, in_len);
+            let Some(decoder) = exports.ranges_for(store, given, decoded_len, ranges)? else {
+                let room = Room { expected: Some(decoded_len), limit: decoded_len };
+                let mut take_all = |decoded: &[u8]| show(decoded, ranges, take);
+                return exports.code(store, true, given, output, room, &mut take_all);
+            };
+            for (at, range) in ranges.iter().enumerate() {
+                let mut take_one = |bytes: &[u8]| take(at, bytes);
+                exports.code_range(store, decoder, given, output, (range, decoded_len), &mut take_one)?;
+            }
+            Ok(())
+        })
     }
 
     fn encode(&mut self, decoded: &[u8], room: Room, take: &mut Take<'_>) -> Result<(), WasmError> {

@@ -245,3 +245,87 @@ fn an_exception_that_nothing_catches_is_a_trap() {
     let error = decode(&guest(throws)).unwrap_err();
     assert!(matches!(&error, WasmError::Trap(text) if text.contains("exception")), "{error:?}");
 }
+
+/// A decoder that says the number of each byte, of ranges too; these are multiples of `step`.
+fn counting(step: &str, range: &str, len: &str) -> Vec<u8> {
+    guest(&format!(
+        r#"(func $count (param $out i32) (param $len i32) (param $first i32) (local $at i32)
+             (block $end (loop $next
+               (br_if $end (i32.ge_u (local.get $at) (local.get $len)))
+               (i32.store8 (i32.add (local.get $out) (local.get $at))
+                           (i32.add (local.get $first) (local.get $at)))
+               (local.set $at (i32.add (local.get $at) (i32.const 1)))
+               (br $next))))
+           (func (export "decode") (param $in i32) (param $in_len i32) (param $out i32) (param $out_len i32) (result i64)
+             (call $count (local.get $out) (local.get $out_len) (i32.const 100))
+             (i64.extend_i32_u (local.get $out_len)))
+           (func (export "decode_range")
+             (param $in i32) (param $in_len i32) (param $out i32) (param $out_len i32) (param $first i64) (result i64)
+             (call $count (local.get $out) (local.get $out_len) (i32.wrap_i64 (local.get $first)))
+             {range})
+           (func (export "range_bytes") (result i64) (i64.const {step}))
+           (func (export "decoded_len") (param i32 i32) (result i64) {len})"#
+    ))
+}
+
+const RANGE_LEN: &str = "(i64.extend_i32_u (local.get $out_len))";
+const INPUT_LEN: &str = "(i64.extend_i32_u (local.get 1))";
+
+fn parts(module: &[u8], encoded_len: usize, ranges: &[Range<usize>]) -> Result<Vec<Vec<u8>>, WasmError> {
+    let recipe = recipe(module, setup(), small_limits());
+    let mut taken = Vec::new();
+    Instances::default().with_guest(&recipe, |guest| {
+        guest.decode_ranges(Input::Bytes(&vec![0; encoded_len]), 200, ranges, &mut |at, part| {
+            assert_eq!(at, taken.len());
+            taken.push(part.to_vec());
+            Ok(())
+        })
+    })?;
+    Ok(taken)
+}
+
+fn one(range: Range<usize>) -> [Range<usize>; 1] {
+    [range]
+}
+
+#[test]
+fn parts_are_decoded_alone() {
+    let numbers = |range: Range<u8>| range.collect::<Vec<_>>();
+    // What is decoded as a whole begins with 100, so that the ways are told apart.
+    for (step, first) in [("1", 0), ("16", 0), ("48", 0), ("150", 100), ("9223372036854775807", 100)] {
+        let module = counting(step, RANGE_LEN, INPUT_LEN);
+        let found = parts(&module, 200, &[3..5, 48..70, 190..200]).unwrap();
+        let expected = [numbers(first + 3..first + 5), numbers(first + 48..first + 70)];
+        assert_eq!(found[..2], expected, "{step}");
+        assert_eq!(found[2][0], 190_u8.wrapping_add(first), "{step}");
+        assert_eq!(found[2].len(), 10);
+        assert!(parts(&module, 200, &[]).unwrap().is_empty());
+    }
+    assert_eq!(parts(&counting("1", RANGE_LEN, INPUT_LEN), 200, &one(7..7)).unwrap(), [Vec::<u8>::new()]);
+    // Ranges that come to more than the whole are cut from it, and so are those of a guest that knows no length.
+    let overlapping = parts(&counting("1", RANGE_LEN, INPUT_LEN), 200, &[0..150, 10..160]).unwrap();
+    assert_eq!((overlapping[0][0], overlapping[1][0]), (100, 110));
+    let whole = parts(&counting("1", RANGE_LEN, INPUT_LEN), 200, &one(0..200)).unwrap();
+    assert_eq!(whole[0][0], 100);
+    let unknown = parts(&counting("1", RANGE_LEN, "(i64.const -1)"), 200, &one(3..5)).unwrap();
+    assert_eq!(unknown, [numbers(103..105)]);
+    let copy = guest(COPY);
+    assert_eq!(parts(&copy, 200, &one(1..3)).unwrap(), [vec![0; 2]]);
+}
+
+#[test]
+fn parts_that_cannot_be_are_refused() {
+    for step in ["0", "-1"] {
+        let result = parts(&counting(step, RANGE_LEN, INPUT_LEN), 200, &one(3..5));
+        assert!(matches!(&result, Err(WasmError::Broken(text)) if text.contains("multiples")), "{result:?}");
+    }
+    for answer in ["(i64.const 1)", "(i64.const 3)", "(i64.const -2)", "(i64.const 0x100000002)"] {
+        let result = parts(&counting("1", answer, INPUT_LEN), 200, &one(3..5));
+        assert!(matches!(&result, Err(WasmError::Broken(text)) if text.contains("range of 2")), "{result:?}");
+    }
+    let failed = parts(&counting("1", "(i64.const -1)", INPUT_LEN), 200, &one(3..5));
+    assert!(matches!(failed, Err(WasmError::Guest(_))), "{failed:?}");
+    // The input decodes to another length than the chunk has, or so the guest says.
+    let other = parts(&counting("1", RANGE_LEN, INPUT_LEN), 199, &one(3..5));
+    assert!(matches!(other, Err(WasmError::DecodedLength { expected: 200, actual: 199 })), "{other:?}");
+}

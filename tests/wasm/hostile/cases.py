@@ -51,6 +51,8 @@ class Case:
     where: Where = "chunk"
     configuration: dict[str, Any] = field(default_factory=dict)
     is_in_front: bool = False
+    is_read_in_part: bool = False
+    """Whether only a window of each chunk is read, which is what asks a guest for ranges."""
 
     def fails(self, *, is_read: bool, is_marked: bool) -> bool:
         """Return whether a call for a chunk has to fail."""

@@ -9,7 +9,7 @@ from tests.wasm import guests
 from tests.wasm.hostile.cases import ANY, CODEC, LIMIT, TRAP, add, collect, harm, sound
 
 if TYPE_CHECKING:
-    from tests.wasm.hostile.cases import Case
+    from tests.wasm.hostile.cases import Case, Where
 
 __all__ = ["corpus"]
 
@@ -22,6 +22,7 @@ def corpus() -> dict[str, Case]:
         _calls,
         _growth,
         _lengths,
+        _ranges,
         _texts,
         _starting,
         _buffers,
@@ -184,6 +185,47 @@ def _lengths() -> None:
             "decoding" if errors else "nowhere",
             is_in_front=True,
         )
+
+
+def _ranges() -> None:
+    """Parts that are decoded alone, or so the guest says."""
+    parts = """(func (export "decode_range")
+        (param $in i32) (param $in_len i32) (param $out i32) (param $out_len i32) (param $first i64) (result i64)
+        {body})
+      (func (export "decoded_len") (param i32 i32) (result i64) (i64.extend_i32_u (local.get 1)))"""
+    copy = """(memory.copy
+        (local.get $out) (i32.add (local.get $in) (i32.wrap_i64 (local.get $first))) (local.get $out_len))
+      (i64.extend_i32_u (local.get $out_len))"""
+    for name, body, errors in [
+        ("a loop", "(loop $l (br $l)) (unreachable)", LIMIT),
+        ("a trap", "(unreachable)", TRAP),
+        ("a failure", "(i64.const -1)", CODEC),
+        ("too little room", "(i64.const -2)", TRAP),
+        ("nothing", "(i64.const 0)", TRAP),
+        ("more than was asked for", "(i64.add (i64.extend_i32_u (local.get $out_len)) (i64.const 1))", TRAP),
+        ("the largest length", "(i64.const 0x7fffffffffffffff)", TRAP),
+        ("the right length and 4 GiB", "(i64.const 0x100000100)", TRAP),
+        (
+            "all of its memory overwritten",
+            "(memory.fill (i32.const 0) (i32.const 0) (i32.shl (memory.size) (i32.const 16))) (unreachable)",
+            TRAP,
+        ),
+    ]:
+        guest = sound(more=parts.format(body=body))
+        add(f"a range that is {name}", guest, errors, "decoding", is_read_in_part=True)
+    steps: list[tuple[str, str, tuple[str, ...]]] = [
+        ("negative", "(i64.const -1)", TRAP),
+        ("zero", "(i64.const 0)", TRAP),
+        ("huge", "(i64.const 0x7fffffffffffffff)", ()),
+        ("a loop", "(loop $l (br $l)) (unreachable)", LIMIT),
+    ]
+    for name, told, expected in steps:
+        step = f'(func (export "range_bytes") (result i64) {told})'
+        guest = sound(more=parts.format(body=copy) + step)
+        where: Where = "always" if expected else "nowhere"
+        add(f"ranges whose multiple is {name}", guest, expected, where, is_read_in_part=True)
+    wrong_type = '(func (export "decode_range") (param i32) (result i32) (i32.const 0))'
+    add("a range function of another type", sound(more=wrong_type), ANY, "always")
 
 
 def _texts() -> None:
