@@ -44,6 +44,7 @@ pub(crate) fn detach<T: Send>(py: Python<'_>, body: impl FnOnce() -> T + Send) -
         }
     }
     let restore = Restore(IS_DETACHED.replace(true));
+    #[expect(clippy::disallowed_methods, reason = "this is what is to be used instead")]
     let answer = py.detach(body);
     drop(restore);
     answer

@@ -8,10 +8,9 @@ for each distinct chunk spec.
 
 from __future__ import annotations
 
-import json
 import math
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,7 +24,8 @@ from zarr.codecs._v2 import V2Codec
 from zarr.core.array_spec import ArraySpec
 from zarr.core.dtype import UInt64
 
-from wazarr import _native, config, python_codecs
+from wazarr import python_codecs
+from wazarr.chains import BoundChain, Build, dtype_str, is_variable_length, words_of
 from wazarr.errors import UnsupportedError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from wazarr.wasm.steps import Steps
 
-__all__ = ["BoundChain", "bind"]
+__all__ = ["bind", "following_spec", "label_of"]
 
 _MISSING_INDEX: Final = 2**64 - 1
 
@@ -85,144 +85,6 @@ _SCALE_OFFSET: Final[type | None] = getattr(zarr.codecs, "ScaleOffset", None)
 _CAST_VALUE: Final[type | None] = getattr(zarr.codecs, "CastValue", None)
 
 
-@dataclass(frozen=True)
-class BoundChain:
-    """A native chain with what Python needs to know of it.
-
-    Attributes
-    ----------
-    chain : _native.Chain
-        Runs.
-    dtype : numpy.dtype
-        Data type of the decoded chunk in memory.
-    engines : tuple of (str, str)
-        Name and engine of every codec, in the order of encoding; inner codecs of a shard follow it.
-    reasons : tuple of (str or None)
-        Why that engine, in the same order; None where nothing else was in question.
-    fallbacks : tuple of str
-        Reasons why some codec runs in Python.
-    lacks_module : bool
-        Whether the module of some codec is nowhere: then chunks that are stored cannot be read.
-    is_variable : bool
-        Whether the elements have variable length.
-    is_text : bool
-        Whether they are text in numpy's `StringDType`, which the engine fills and reads itself.
-    keep : tuple
-        Objects whose identity is part of the cache key.
-    """
-
-    chain: _native.Chain
-    dtype: np.dtype[Any]
-    engines: tuple[tuple[str, str], ...]
-    reasons: tuple[str | None, ...]
-    fallbacks: tuple[str, ...]
-    lacks_module: bool
-    is_variable: bool
-    is_text: bool
-    keep: tuple[Any, ...] = field(repr=False)
-
-
-@dataclass
-class Build:
-    """A chain under construction: what the next codec sees, and what there is so far."""
-
-    shape: tuple[int, ...]
-    dtype: str
-    codecs: list[_native.Codec] = field(default_factory=list)
-    stored_axes: list[int] = field(default_factory=list)
-    vlen: str | None = None
-    shard: tuple[_native.Chain, _native.Chain, str, str] | None = None
-    native_codecs: int = 0
-    engines: list[tuple[str, str]] = field(default_factory=list)
-    reasons: list[str | None] = field(default_factory=list)
-    fallbacks: list[str] = field(default_factory=list)
-    wasm: Steps | None = None
-    lacks_module: bool = False
-    len_bytes: int | None = None
-    """Length of what the next codec sees, where it is fixed; kept only where `wasm` is there."""
-
-    def native(
-        self, name: str, configuration: dict[str, Any], *, label: str | None = None, reason: str | None = None
-    ) -> None:
-        """Append a native codec, or raise `UnsupportedError`."""
-        codec = _native.bind_codec(
-            name,
-            json.dumps(configuration),
-            self.shape,
-            self.dtype,
-            validate_checksums=config.get("codec_pipeline.validate_checksums") is not False,
-        )
-        self.codecs.append(codec)
-        self.done(label or name, reason)
-
-    def done(self, label: str, reason: str | None = None) -> None:
-        """Count a codec that runs natively."""
-        self.native_codecs += 1
-        self.engines.append((label, "native"))
-        self.reasons.append(reason)
-
-    def python(self, label: str, codec: _native.Codec, reason: str) -> None:
-        """Append a codec that runs in Python."""
-        self.codecs.append(codec)
-        self.engines.append((label, "python"))
-        self.fallbacks.append(f"codec {label!r} runs in Python: {reason}")
-        self.reasons.append(self.fallbacks[-1])
-
-    def module(self, label: str, codec: _native.Codec, reason: str) -> None:
-        """Append a codec that is a WebAssembly module."""
-        self.codecs.append(codec)
-        self.engines.append((label, "wasm"))
-        self.reasons.append(reason)
-
-    def swap(self, dtype: np.dtype[Any]) -> None:
-        """Append a change of byte order that is part of another codec."""
-        configuration = json.dumps({"words": _words(dtype), "item_size": dtype.itemsize})
-        self.codecs.append(
-            _native.bind_codec("byteswap", configuration, self.shape, self.dtype, validate_checksums=True)
-        )
-        self.dtype = dtype.newbyteorder("S").str
-
-    def chain(self, spec: ArraySpec, dtype: np.dtype[Any]) -> _native.Chain:
-        """Bind what was collected."""
-        is_variable = self.vlen is not None or _is_variable(dtype)
-        return _native.Chain(
-            tuple(spec.shape),
-            "|O" if is_variable else dtype.str,
-            fill_bytes(spec, dtype),
-            self.codecs,
-            stored_axes=self.stored_axes or list(range(len(spec.shape))),
-            vlen=self.vlen,
-            shard=self.shard,
-            writes_empty_chunks=bool(spec.config.write_empty_chunks),
-            native_codecs=self.native_codecs,
-            variable_limit_bytes=int(config.get("wazarr.variable_length_limit")),
-        )
-
-
-def _is_variable(dtype: np.dtype[Any]) -> bool:
-    return dtype.kind in "OT"
-
-
-def fill_value_of(spec: ArraySpec) -> Any:
-    """Return the fill value; Zarr v2's `null` means the data type's default."""
-    return spec.dtype.default_scalar() if spec.fill_value is None else spec.fill_value
-
-
-def fill_bytes(spec: ArraySpec, dtype: np.dtype[Any]) -> bytes:
-    """Return the bytes of one element that holds the fill value, as it lies in memory."""
-    fill = fill_value_of(spec)
-    if _is_variable(dtype):
-        if isinstance(fill, bytes):
-            return fill
-        return str(fill).encode() if isinstance(fill, str) else b""
-    if isinstance(fill, np.generic) and fill.dtype == dtype:
-        return fill.tobytes()
-    # The view restores what numpy's allocation drops of time types without a unit: their byte order.
-    element = np.empty(1, dtype=dtype).view(dtype)
-    element[0] = fill
-    return element.tobytes()
-
-
 def bind(codecs: Sequence[Any], spec: ArraySpec, wasm: Steps | None = None) -> BoundChain:
     """Bind codecs to a chunk spec.
 
@@ -247,14 +109,14 @@ def bind(codecs: Sequence[Any], spec: ArraySpec, wasm: Steps | None = None) -> B
         A codec's configuration makes no sense for the chunk.
     """
     dtype = spec.dtype.to_native_dtype()
-    build = Build(shape=tuple(spec.shape), dtype=_dtype_str(dtype), wasm=wasm)
+    build = Build(shape=tuple(spec.shape), dtype=dtype_str(dtype), wasm=wasm)
     if len(codecs) == 1 and type(codecs[0]) is V2Codec:
         _add_v2(build, codecs[0], spec, dtype)
     else:
         _add_v3(build, codecs, spec)
     chain = build.chain(spec, dtype)
-    is_variable = build.vlen is not None or (build.shard is not None and _is_variable(dtype))
-    if _is_variable(dtype) and not is_variable:
+    is_variable = build.vlen is not None or (build.shard is not None and is_variable_length(dtype))
+    if is_variable_length(dtype) and not is_variable:
         raise UnsupportedError("a codec that decodes to Python objects runs in Python")
     return BoundChain(
         chain,
@@ -267,10 +129,6 @@ def bind(codecs: Sequence[Any], spec: ArraySpec, wasm: Steps | None = None) -> B
         dtype.kind == "T" and chain.is_text,
         (spec.dtype, spec.fill_value),
     )
-
-
-def _dtype_str(dtype: np.dtype[Any]) -> str:
-    return "|O" if _is_variable(dtype) else dtype.str
 
 
 # --- Zarr v3 -------------------------------------------------------------------------------------------
@@ -290,7 +148,7 @@ def _add_v3(build: Build, codecs: Iterable[Any], spec: ArraySpec) -> None:
         spec = following
         if isinstance(codec, ArrayArrayCodec):
             build.shape = tuple(spec.shape)
-            build.dtype = _dtype_str(spec.dtype.to_native_dtype())
+            build.dtype = dtype_str(spec.dtype.to_native_dtype())
         else:
             # From here on there are only bytes.
             build.shape, build.dtype = (0,), "|u1"
@@ -315,7 +173,8 @@ def _encoded_len(codec: Any, decoded_len: int, spec: ArraySpec) -> int | None:
         return None
 
 
-def _label(codec: Any) -> str:
+def label_of(codec: Any) -> str:
+    """Return a codec's name for messages."""
     try:
         return str(codec.to_dict()["name"])
     except Exception:  # noqa: BLE001 - a user's class; the label is only for messages
@@ -323,9 +182,11 @@ def _label(codec: Any) -> str:
 
 
 def _add_python_v3(build: Build, codec: Any, spec: ArraySpec, following: ArraySpec, reason: str) -> None:
-    if _is_variable(spec.dtype.to_native_dtype()) and isinstance(codec, ArrayArrayCodec | ArrayBytesCodec):
-        raise UnsupportedError(f"codec {_label(codec)!r} decodes to Python objects in Python: {reason}")
-    label = _label(codec)
+    if is_variable_length(spec.dtype.to_native_dtype()) and isinstance(
+        codec, ArrayArrayCodec | ArrayBytesCodec
+    ):
+        raise UnsupportedError(f"codec {label_of(codec)!r} decodes to Python objects in Python: {reason}")
+    label = label_of(codec)
     build.python(label, python_codecs.adapt_v3(codec, label, spec, following), reason)
 
 
@@ -374,14 +235,14 @@ def _add_transpose(build: Build, codec: Any) -> None:
 
 def _add_bytes(build: Build, codec: Any, spec: ArraySpec) -> None:
     dtype = spec.dtype.to_native_dtype()
-    if _is_variable(dtype):
+    if is_variable_length(dtype):
         raise UnsupportedError("the bytes codec cannot hold objects")
     endian = codec.endian
     stored = dtype
     if endian is not None:
         stored = _in_byte_order(dtype, str(getattr(endian, "value", endian)))
     if stored != dtype:
-        build.native("byteswap", {"words": _words(dtype), "item_size": dtype.itemsize}, label="bytes")
+        build.native("byteswap", {"words": words_of(dtype), "item_size": dtype.itemsize}, label="bytes")
     else:
         build.done("bytes")
 
@@ -390,35 +251,8 @@ def _in_byte_order(dtype: np.dtype[Any], endian: str) -> np.dtype[Any]:
     return dtype.newbyteorder("<" if endian == "little" else ">")
 
 
-def _words(dtype: np.dtype[Any], offset: int = 0) -> list[tuple[int, int]]:
-    """Offset and size in bytes of every word of an element that a change of byte order reverses."""
-    if dtype.names is not None:
-        words = []
-        for name in dtype.names:
-            inner, inner_offset = dtype.fields[name][:2]  # type: ignore[index]
-            words += _words(inner, offset + inner_offset)
-        return words
-    if dtype.subdtype is not None:
-        base, shape = dtype.subdtype
-        count = int(np.prod(shape))
-        return [word for at in range(count) for word in _words(base, offset + at * base.itemsize)]
-    match dtype.kind:
-        case "c":
-            half = dtype.itemsize // 2
-            return [(offset, half), (offset + half, half)]
-        case "U":
-            return [(offset + at, 4) for at in range(0, dtype.itemsize, 4)]
-        case "i" | "u" | "f" | "m" | "M":
-            return [(offset, dtype.itemsize)] if dtype.itemsize > 1 else []
-        case "b" | "S":
-            return []
-        case "V" if dtype.type is np.void:
-            return []
-    raise UnsupportedError(f"the byte order of data type {dtype} is not known")
-
-
 def _add_vlen(build: Build, name: str, spec: ArraySpec) -> None:
-    if build.codecs or not _is_variable(spec.dtype.to_native_dtype()):
+    if build.codecs or not is_variable_length(spec.dtype.to_native_dtype()):
         raise UnsupportedError(f"{name} of {spec.dtype}")
     build.vlen = name
     build.done(name)
@@ -531,7 +365,7 @@ def _add_v2(build: Build, codec: V2Codec, spec: ArraySpec, dtype: np.dtype[Any])
         build.stored_axes = list(range(ndim))[::-1]
         build.shape = build.shape[::-1]
     steps = [*(codec.filters or ()), *((codec.compressor,) if codec.compressor is not None else ())]
-    if _is_variable(dtype):
+    if is_variable_length(dtype):
         first = steps.pop(0) if steps else None
         name = {"vlen-utf8": "vlen-utf8", "vlen-bytes": "vlen-bytes"}.get(_NUMCODECS.get(type(first), ""))
         if name is None:

@@ -17,7 +17,8 @@ from zarr.core.buffer import BufferPrototype, cpu, default_buffer_prototype
 from zarr.core.sync import sync
 
 from wazarr import _native, config, stores
-from wazarr.codecs import _is_variable, _label
+from wazarr.chains import is_variable_length
+from wazarr.codecs import label_of
 from wazarr.errors import InternalError, UnsupportedError, without_secrets
 from wazarr.pipeline import CodecPipeline
 from wazarr.requests import require_host_memory
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from zarr.abc.codec import Codec
 
-    from wazarr.codecs import BoundChain
+    from wazarr.chains import BoundChain
 
 __all__ = ["CodecEngine", "Explanation", "explain"]
 
@@ -358,13 +359,13 @@ def _explain_fallback(
     elements = int(np.prod(asked.shape, dtype=np.int64)) if asked.batch else 0
     return Explanation(
         **common,
-        codecs=tuple(CodecEngine(_label(codec), "python", reason) for codec in pipeline),
+        codecs=tuple(CodecEngine(label_of(codec), "python", reason) for codec in pipeline),
         store_engine="python",
         requests_in_flight=int(zarr.config.get("async.concurrency")),
         inner_chunks=0,
         ranges=len(asked.batch),
         elements=elements,
-        bytes_selected=None if _is_variable(dtype) else elements * dtype.itemsize,
+        bytes_selected=None if is_variable_length(dtype) else elements * dtype.itemsize,
         bytes_decoded=None,
         bytes_encoded=None,
         holds_gil=(f"zarr-python's own pipeline would do it all: {reason}",),

@@ -26,7 +26,7 @@ from zarr.core.codec_pipeline import BatchedCodecPipeline, codecs_from_list
 from zarr.core.config import config as zarr_config
 
 from wazarr import bridge, config, fallback, stores
-from wazarr.codecs import BoundChain, bind
+from wazarr.codecs import bind
 from wazarr.errors import UnsupportedError
 from wazarr.jobs import ended, watched
 from wazarr.requests import ReadTarget, WriteOrigin
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
     from zarr.core.buffer import Buffer, NDBuffer
 
+    from wazarr.chains import BoundChain
     from wazarr.requests import Batch
     from wazarr.stores import Place
     from wazarr.wasm.steps import Steps

@@ -7,7 +7,6 @@ that package's own classes.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
@@ -24,6 +23,7 @@ from zarr.registry import register_codec
 from wazarr.errors import InvalidInputError
 from wazarr.wasm import modules, packages
 from wazarr.wasm.numcodecs_modules import BYTES, Named, bind, encoded_of, layout, longest
+from wazarr.wasm.threads import InThreads
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,7 +41,7 @@ _OURS: Final = "wazarr.wasm.numcodecs"
 
 
 @dataclass(frozen=True)
-class AnyNumcodecsCodec(Named):
+class AnyNumcodecsCodec(InThreads, Named):
     """A numcodecs codec as a codec of Zarr v3.
 
     Parameters
@@ -134,18 +134,6 @@ class AnyNumcodecsCodec(Named):
             # A copy: the pipeline may write to it.
             decoded = np.frombuffer(bytearray(content), np.uint8)
         return decoded.view(data_type).reshape(chunk_spec.shape)  # type: ignore[no-any-return]
-
-    async def _decode_single(self, chunk_data: Any, chunk_spec: ArraySpec) -> Any:
-        return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
-
-    async def _encode_single(self, chunk_data: Any, chunk_spec: ArraySpec) -> Any:
-        return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)
-
-    def _decode_sync(self, chunk_data: Any, chunk_spec: ArraySpec) -> Any:
-        raise NotImplementedError  # pragma: no cover - each kind has its own
-
-    def _encode_sync(self, chunk_data: Any, chunk_spec: ArraySpec) -> Any:
-        raise NotImplementedError  # pragma: no cover - each kind has its own
 
 
 class AnyArrayArrayCodec(AnyNumcodecsCodec, ArrayArrayCodec):

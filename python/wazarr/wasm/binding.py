@@ -15,7 +15,7 @@ from wazarr.wasm import engine, modules
 if TYPE_CHECKING:
     from zarr.core.array_spec import ArraySpec
 
-    from wazarr.codecs import Build
+    from wazarr.chains import Build
     from wazarr.wasm.description import Description
     from wazarr.wasm.engine import Layout
     from wazarr.wasm.steps import Steps

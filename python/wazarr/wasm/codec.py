@@ -8,7 +8,6 @@ module itself (`wazarr.codecs`). They are for zarr-python's own pipelines.
 
 from __future__ import annotations
 
-import asyncio
 import json
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -25,6 +24,7 @@ from wazarr.wasm import engine, given, modules
 from wazarr.wasm.description import NAME, Description, Kind
 from wazarr.wasm.engine import Layout
 from wazarr.wasm.given import Embed
+from wazarr.wasm.threads import InThreads
 
 if TYPE_CHECKING:
     import os
@@ -241,7 +241,7 @@ class WasmCodec(_SomeCodec):  # type: ignore[misc]
             )
 
 
-class _ZarrWasmCodec(WasmCodec):
+class _ZarrWasmCodec(InThreads, WasmCodec):
     """What the kinds of Zarr v3 have in common."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -284,18 +284,6 @@ class _ZarrWasmCodec(WasmCodec):
             raise InvalidInputError(
                 f"codec {self._description.codec!r} takes no elements of variable length ({native})"
             )
-
-    async def _decode_single(self, chunk_data: Any, chunk_spec: ArraySpec) -> Any:
-        return await asyncio.to_thread(self._decode_sync, chunk_data, chunk_spec)
-
-    async def _encode_single(self, chunk_data: Any, chunk_spec: ArraySpec) -> Any:
-        return await asyncio.to_thread(self._encode_sync, chunk_data, chunk_spec)
-
-    def _decode_sync(self, chunk_data: Any, chunk_spec: ArraySpec) -> Any:
-        raise NotImplementedError  # pragma: no cover - each kind has its own
-
-    def _encode_sync(self, chunk_data: Any, chunk_spec: ArraySpec) -> Any:
-        raise NotImplementedError  # pragma: no cover - each kind has its own
 
 
 class BytesBytesWasmCodec(_ZarrWasmCodec, BytesBytesCodec):

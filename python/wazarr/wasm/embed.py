@@ -17,7 +17,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import StorePath
 
-from wazarr.codecs import _label
+from wazarr.codecs import label_of
 from wazarr.errors import StoreError, UnsupportedError
 from wazarr.wasm import hierarchy, modules, packages, sources, storing
 from wazarr.wasm.description import HIERARCHY, NAME
@@ -273,7 +273,7 @@ def _named(codecs: Iterable[Any], prefix: str = "") -> Iterator[tuple[str, Any]]
                 if step is not None:
                     yield str(getattr(step, "codec_id", type(step).__name__)), step
             continue
-        name = prefix + _label(codec)
+        name = prefix + label_of(codec)
         yield name, codec
         if isinstance(codec, ShardingCodec):
             yield from _named(codec.codecs, f"{name}/")

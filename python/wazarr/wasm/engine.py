@@ -34,6 +34,11 @@ NATIVE: Final[dict[str, NativeCodec]] = {}
 
 _LONGEST_MESSAGE: Final = 1000
 
+_bound: Final[dict[tuple[Any, ...], _native.Codec]] = {}
+"""Codecs bound of late: arrays are opened again, and those of one group mostly have the same codecs."""
+
+_MOST_BOUND: Final = 32
+
 _trusted: Final[set[str]] = set()
 """Modules of packages that the user installed."""
 
@@ -241,6 +246,29 @@ def bind(
     InvalidInputError
         It has another interface than its description says.
     """
+    key = (
+        *(description.codec, description.module, description.kind, description.interface),
+        *(description.fresh_instance, repr(description.parameters), repr(description.encoded)),
+        *(decoded, encoded, repr(fill_value), decoded_len, config.wasm_cache_dir(), settings()),
+    )
+    known = _bound.get(key)
+    if known is None:
+        known = _bind(description, decoded, encoded, fill_value=fill_value, decoded_len=decoded_len)
+        if len(_bound) >= _MOST_BOUND:
+            _bound.clear()
+        _bound[key] = known
+    return known
+
+
+def _bind(
+    description: Description,
+    decoded: Layout,
+    encoded: Layout,
+    *,
+    fill_value: Any,
+    decoded_len: int | None,
+) -> _native.Codec:
+    """Do what `bind` does for a codec that is not bound yet."""
     setup: dict[str, Any] = {
         "kind": description.kind,
         "parameters": description.parameters,

@@ -165,20 +165,13 @@ async def locate(
     places = _cache_places()
     for source in description.sources:
         if source == HIERARCHY:
-            module = await _from_hierarchy(description, store, directories, places)
-            if module is not None:
-                with naming(description):
-                    put(module, description.module)
+            if _keep(description, await _from_hierarchy(description, store, directories, places)):
                 return
         elif await asyncio.to_thread(_take_from, source, description, places):
             return
     for origin in origins:
-        if origin is not store:
-            module = await hierarchy.scan(origin, description.module)
-            if module is not None:
-                with naming(description):
-                    put(module, description.module)
-                return
+        if origin is not store and _keep(description, await hierarchy.scan(origin, description.module)):
+            return
     raise not_found(description, places)
 
 
@@ -203,6 +196,13 @@ def _take_from(source: str, description: Description, places: list[str]) -> bool
     found = digest_of(module)
     if found != description.module:
         places.append(f"{sources.shown(source)}: holds something else ({found})")
+        return False
+    return _keep(description, module)
+
+
+def _keep(description: Description, module: bytes | None) -> bool:
+    """Keep a module that was found; whether there is one."""
+    if module is None:
         return False
     with naming(description):
         put(module, description.module)
