@@ -17,7 +17,8 @@ use crate::store::{ByteRange, Needed};
 
 /// Of so many chunks one is looked at while files seem to be cached.
 const PROBE_EVERY: usize = 16;
-/// Bytes of chunks that may be asked for before their turn, and how many chunks at least and at most.
+/// Bytes of chunks that may be asked for before their turn, of one chunk too, and how many chunks at least and at
+/// most. What is asked for displaces other pages, or itself where a process may only have so much memory.
 const AHEAD_BYTES: usize = 32 << 20;
 const AHEAD_MIN: usize = 2;
 const AHEAD_MAX: usize = 64;
@@ -79,8 +80,16 @@ impl Ahead {
 
     /// Asks for bytes of an open file, if files have to come from the disk.
     pub(super) fn ask_for(&self, file: &File, ranges: &mut dyn Iterator<Item = Range<u64>>) {
-        if self.is_cold() {
-            ranges.for_each(|range| will_need(file, &range));
+        if !self.is_cold() {
+            return;
+        }
+        let mut left = AHEAD_BYTES as u64;
+        for range in ranges {
+            will_need(file, &range);
+            left = left.saturating_sub(range.end.saturating_sub(range.start));
+            if left == 0 {
+                return;
+            }
         }
     }
 }
@@ -106,7 +115,8 @@ fn is_cached(_: &File, _: u64) -> bool {
 #[cfg(target_os = "linux")]
 fn will_need(file: &File, range: &Range<u64>) {
     use std::os::fd::AsRawFd;
-    let (start, len) = (to_offset(range.start), to_offset(range.end.saturating_sub(range.start)));
+    let len_bytes = range.end.saturating_sub(range.start).min(AHEAD_BYTES as u64);
+    let (start, len) = (to_offset(range.start), to_offset(len_bytes));
     // SAFETY: an open descriptor; the call touches no memory of ours.
     let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), start, len, libc::POSIX_FADV_WILLNEED) };
 }
