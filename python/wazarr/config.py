@@ -283,8 +283,12 @@ def wasm_as_written() -> str:
     known, text = _known_written
     if known != written:
         # zarr changes the settings in place, so that a copy is what they can be compared with.
-        text = repr(written)
-        _known_written = deepcopy(written), text
+        try:
+            copied = deepcopy(written)
+        except RuntimeError:  # another thread adds or removes one just now
+            return repr(written)
+        text = repr(copied)
+        _known_written = copied, text
     return text
 
 

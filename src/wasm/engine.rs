@@ -76,9 +76,10 @@ fn configuration(is_metered: bool) -> Config {
         .macos_use_mach_ports(false);
     if has_address_limit() {
         config
-            // A memory that outgrows its addresses is copied to others: seldom, for a guest may grow page by page.
-            .memory_reservation(16 << 20)
-            .memory_reservation_for_growth(64 << 20)
+            // A memory that outgrows its addresses is copied to others: seldom, for a guest may grow page by page. But
+            // threads keep guests, most of them small ones, and their addresses count too.
+            .memory_reservation(2 << 20)
+            .memory_reservation_for_growth(32 << 20)
             .memory_guard_size(64 << 10)
             .guard_before_linear_memory(false);
     }

@@ -221,3 +221,22 @@ def test_what_guests_write_is_logged(path: str, caplog: pytest.LogCaptureFixture
     assert record.name == "wazarr.wasm.guest"
     assert record.getMessage().endswith(": hello")
     assert guests.digest_of(guests.talk())[:15] in record.getMessage()
+
+
+def test_limits_of_the_process_follow_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+
+    def configure(*, cache_limit_bytes: int, compiled_modules_limit: int) -> None:
+        told.append(compiled_modules_limit)
+
+    with wazarr.enabled():
+        array = array_of(guests.xor())
+        np.testing.assert_array_equal(array[...], VALUES)
+        monkeypatch.setattr(_native, "wasm_configure", configure)
+        for limit in (5, 6):
+            with zarr.config.set({"wazarr.wasm.compiled_modules_limit": limit}):
+                np.testing.assert_array_equal(zarr.open_array(array.store, path="data")[...], VALUES)
+        # The codec of these settings is bound already, and the limits are set again all the same.
+        np.testing.assert_array_equal(zarr.open_array(array.store, path="data")[...], VALUES)
+    usual = zarr.config.get("wazarr.wasm.compiled_modules_limit", told[-1])
+    assert told == [5, 6, usual]

@@ -246,17 +246,26 @@ def bind(
     InvalidInputError
         It has another interface than its description says.
     """
-    key = (
-        *(description.codec, description.module, description.kind, description.interface),
-        *(description.fresh_instance, repr(description.parameters), repr(description.encoded)),
-        *(decoded, encoded, repr(fill_value), decoded_len, config.wasm_cache_dir(), settings()),
-    )
-    known = _bound.get(key)
-    if known is None:
-        known = _bind(description, decoded, encoded, fill_value=fill_value, decoded_len=decoded_len)
-        if len(_bound) >= _MOST_BOUND:
-            _bound.clear()
-        _bound[key] = known
+    modules.apply_settings()
+    try:
+        key = (
+            *(description.codec, description.module, description.kind, description.interface),
+            *(description.fresh_instance, repr(description.parameters), repr(description.encoded)),
+            *(decoded, encoded, repr(fill_value), decoded_len, config.wasm_cache_dir(), settings()),
+        )
+        known = _bound.get(key)
+        if known is None:
+            known = _bind(description, decoded, encoded, fill_value=fill_value, decoded_len=decoded_len)
+            if len(_bound) >= _MOST_BOUND:
+                _bound.clear()
+            _bound[key] = known
+    except CodecError:
+        raise
+    except (ValueError, RecursionError) as error:
+        # Metadata that are no JSON: numbers beyond every size, half a character, brackets without end.
+        raise InvalidInputError(
+            f"codec {description.codec[:100]!r}, module {description.module}: {shortened(str(error))}"
+        ) from None
     return known
 
 
@@ -284,26 +293,15 @@ def _bind(
         encoded_len = encoded_length(description, decoded.len_bytes or decoded_len)
     if encoded_len is not None:
         setup["encoded_len"] = encoded_len
-    modules.apply_settings()
-    try:
-        with modules.naming(description):
-            return _native.bind_wasm_codec(
-                description.codec,
-                description.module,
-                json.dumps(setup),
-                limits=_limits_json(
-                    (*config.wasm_limits().items(), ("trusted", is_trusted(description.module)))
-                ),
-                cache_dir=config.wasm_cache_dir(),
-                fresh_instance=description.fresh_instance,
-            )
-    except CodecError:
-        raise
-    except (ValueError, RecursionError) as error:
-        # Metadata that are no JSON: numbers beyond every size, half a character, brackets without end.
-        raise InvalidInputError(
-            f"codec {description.codec[:100]!r}, module {description.module}: {shortened(str(error))}"
-        ) from None
+    with modules.naming(description):
+        return _native.bind_wasm_codec(
+            description.codec,
+            description.module,
+            json.dumps(setup),
+            limits=_limits_json((*config.wasm_limits().items(), ("trusted", is_trusted(description.module)))),
+            cache_dir=config.wasm_cache_dir(),
+            fresh_instance=description.fresh_instance,
+        )
 
 
 @lru_cache(maxsize=16)

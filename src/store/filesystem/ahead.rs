@@ -64,14 +64,19 @@ impl Ahead {
         while let Ok(next) = self.next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim) {
             let Some(bytes) = needed(next) else { continue };
             let Some((file, len_bytes)) = open(next) else { continue };
+            let is_whole = bytes == ByteRange::Whole;
             let range = match bytes {
                 ByteRange::Whole => 0..len_bytes,
                 ByteRange::Bounded(range) => range,
                 ByteRange::Suffix(count) => len_bytes.saturating_sub(count)..len_bytes,
             };
             if is_cached(&file, range.start) {
-                self.is_cold.store(false, Ordering::Relaxed);
-                return;
+                // Of a file that was read in part, what is needed now may be on the disk all the same.
+                if is_whole {
+                    self.is_cold.store(false, Ordering::Relaxed);
+                    return;
+                }
+                continue;
             }
             COUNTERS.add_asked_ahead();
             will_need(&file, &range);
@@ -84,7 +89,7 @@ impl Ahead {
             return;
         }
         let mut left = AHEAD_BYTES as u64;
-        for range in ranges {
+        for range in ranges.take(AHEAD_MAX) {
             will_need(file, &range);
             left = left.saturating_sub(range.end.saturating_sub(range.start));
             if left == 0 {
@@ -116,6 +121,9 @@ fn is_cached(_: &File, _: u64) -> bool {
 fn will_need(file: &File, range: &Range<u64>) {
     use std::os::fd::AsRawFd;
     let len_bytes = range.end.saturating_sub(range.start).min(AHEAD_BYTES as u64);
+    if len_bytes == 0 {
+        return; // the system would take it for "to the end"
+    }
     let (start, len) = (to_offset(range.start), to_offset(len_bytes));
     // SAFETY: an open descriptor; the call touches no memory of ours.
     let _ = unsafe { libc::posix_fadvise(file.as_raw_fd(), start, len, libc::POSIX_FADV_WILLNEED) };

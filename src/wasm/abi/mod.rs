@@ -212,7 +212,7 @@ pub type Take<'a> = dyn FnMut(&[u8]) -> Result<(), WasmError> + 'a;
 
 /// An instance of a module, configured and ready for any number of calls, one at a time.
 ///
-/// Each method hands the result to `take` exactly once, if it succeeds, and never a result that
+/// Each method hands the result to `take` exactly once, or each part of it, if it succeeds, and never a result that
 /// [`Room::admit`] refuses.
 pub trait Guest: Send {
     /// Decodes.

@@ -40,6 +40,7 @@ use crate::wasm::{CompiledModule, HostState, Limits, Session, WasmError};
 const VERSION: i32 = 1;
 const FAILED: i64 = -1;
 const TOO_SMALL: i64 = -2;
+const UNKNOWN: i64 = -1;
 const ALIGNMENT: u32 = 16;
 /// More of a guest's error text is not read.
 const ERROR_TEXT_BYTES: usize = 4096;
@@ -133,6 +134,10 @@ pub(super) fn instantiate(
 fn narrow(len_bytes: usize) -> Result<u32, WasmError> {
     u32::try_from(len_bytes)
         .map_err(|_| WasmError::Guest(format!("{len_bytes} bytes do not fit in its memory")))
+}
+
+fn not_a_length(told: i64) -> WasmError {
+    WasmError::Broken(format!("it answered {told} for the length of a result"))
 }
 
 fn describe(array: &ArrayDescription) -> serde_json::Value {
@@ -359,14 +364,15 @@ impl Exports {
             return Ok(None);
         }
         let parts = wanted.iter().map(|range| ranges.around(range, decoded_len).len());
-        if parts.fold(0, usize::saturating_add) > decoded_len + decoded_len / 8 {
+        if parts.fold(0, usize::saturating_add) > decoded_len.saturating_add(decoded_len / 8) {
             return Ok(None);
         }
         let told = len_of.call(store, (input.address, in_len))?;
         match usize::try_from(told) {
             Ok(told) if told == decoded_len => Ok(Some(ranges)),
             Ok(actual) => Err(WasmError::DecodedLength { expected: decoded_len, actual }),
-            Err(_) => Ok(None),
+            Err(_) if told == UNKNOWN => Ok(None),
+            Err(_) => Err(not_a_length(told)),
         }
     }
 
@@ -382,15 +388,18 @@ impl Exports {
     ) -> Result<(), WasmError> {
         let part = ranges.around(wanted, decoded_len);
         self.reserve(store, output, part.len())?;
-        let (first, out_len) = (i64::from(narrow(part.start)?), narrow(part.len())?);
+        let first = i64::try_from(part.start)
+            .map_err(|_| WasmError::Guest(format!("no range begins at byte {}", part.start)))?;
+        let out_len = narrow(part.len())?;
         let call = (input.address, in_len, output.address, out_len, first);
         match ranges.decode.call(&mut *store, call)? {
             FAILED => Err(self.reported(store, "it could not decode")?),
             written if written == i64::from(out_len) => {
                 let room = Room { expected: Some(part.len()), limit: part.len() };
-                let within = wanted.start - part.start..wanted.end - part.start;
+                let within = wanted.start - part.start..wanted.end.saturating_sub(part.start);
+                let mut take_one = |_: usize, bytes: &[u8]| take(bytes);
                 self.hand_over(store, *output, written, out_len, room, &mut |bytes| {
-                    take(&bytes[within.clone()])
+                    show(bytes, std::slice::from_ref(&within), &mut take_one)
                 })
             }
             written => Err(WasmError::Broken(format!(
@@ -419,9 +428,8 @@ impl Exports {
             (told.transpose()?, len.saturating_add(len / 8).saturating_add(1024))
         };
         match told {
-            None | Some(-1) => Ok(guess),
-            Some(told) => usize::try_from(told)
-                .map_err(|_| WasmError::Broken(format!("it answered {told} for the length of a result"))),
+            None | Some(UNKNOWN) => Ok(guess),
+            Some(told) => usize::try_from(told).map_err(|_| not_a_length(told)),
         }
     }
 
