@@ -10,13 +10,14 @@ mod direct;
 mod folder;
 mod handles;
 mod replace;
+mod temporary;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use self::ahead::Ahead;
@@ -25,6 +26,7 @@ use self::folder::Folder;
 #[cfg(target_os = "linux")]
 pub use self::folder::is_local;
 pub use self::handles::after_fork_in_child;
+use self::temporary::Temporaries;
 use super::{ByteSource, ChunkStore, Needed, Use};
 use crate::codec::Scratch;
 use crate::codec::scratch::ScratchBuffer;
@@ -57,6 +59,7 @@ pub struct FilesystemBatch {
     root: PathBuf,
     keys: Vec<String>,
     ahead: Ahead,
+    temporaries: Temporaries,
     access: FileAccess,
     #[cfg(target_os = "linux")]
     folder: std::sync::OnceLock<Option<Folder>>,
@@ -109,6 +112,7 @@ impl FilesystemBatch {
             root,
             keys,
             ahead: Ahead::default(),
+            temporaries: Temporaries::default(),
             access,
             #[cfg(target_os = "linux")]
             folder: std::sync::OnceLock::new(),
@@ -193,6 +197,18 @@ impl FilesystemBatch {
         Ok(Some(OpenFile { file, len_bytes, is_direct, batch: self, index }))
     }
 
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let is_direct = self.access.is_direct;
+        let folder = || Some(self.root.join(common_folder(&self.keys)?));
+        if let Some(temporary) = self.temporaries.elsewhere(self.keys.len(), folder)
+            && replace::replace(path, temporary, bytes, is_direct).is_ok()
+        {
+            return Ok(());
+        }
+        // Also when the chunk's folder is not there yet, or on another disk.
+        replace::replace(path, self.temporaries.beside(path)?, bytes, is_direct)
+    }
+
     fn fault(&self, index: usize, operation: &'static str, source: io::Error) -> Error {
         Error::Store {
             chunk_key: self.keys[index].clone(),
@@ -201,6 +217,14 @@ impl FilesystemBatch {
             source,
         }
     }
+}
+
+/// The folder that the first and the last key agree on, with its last slash; `None` when they lie at the top.
+fn common_folder(keys: &[String]) -> Option<&str> {
+    let (first, last) = keys.first().zip(keys.last())?;
+    let common = first.bytes().zip(last.bytes()).take_while(|(one, other)| one == other).count();
+    let end = first.get(..common)?.rfind('/')?;
+    first.get(..=end)
 }
 
 /// Whether this failure means that there is no such value, as zarr-python's `LocalStore` takes it.
@@ -235,8 +259,7 @@ impl ChunkStore for FilesystemBatch {
     fn put(&self, index: usize, encoded: Option<&[u8]>) -> Result<(), Error> {
         let path = self.path(index);
         match encoded {
-            Some(bytes) => replace::replace(&path, bytes, self.access.is_direct)
-                .map_err(|error| self.fault(index, "set", error)),
+            Some(bytes) => self.replace(&path, bytes).map_err(|error| self.fault(index, "set", error)),
             None => replace::remove(&path).map_err(|error| self.fault(index, "delete", error)),
         }
     }
@@ -390,5 +413,70 @@ mod tests {
         batch.put(0, None).unwrap();
         assert_eq!(read(&batch, 0), None);
         fs::remove_dir_all(root).unwrap();
+    }
+
+    /// What lies below a folder, folders included.
+    fn listing(folder: &Path) -> Vec<String> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            names.push(entry.file_name().into_string().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                names.extend(listing(&entry.path()));
+            }
+        }
+        names
+    }
+
+    #[test]
+    fn temporary_files_are_made_elsewhere_where_making_them_is_slow() {
+        let root = std::env::temp_dir().join(format!("wazarr-elsewhere-{}", std::process::id()));
+        let keys: Vec<_> = (0..100).map(|number| format!("a/c/{}/{}", number / 8, number % 8)).collect();
+        let mut batch = FilesystemBatch::new(root.clone(), keys, FileAccess::default());
+        let value = |index: usize| vec![u8::try_from(index).unwrap(); 100 + index];
+        batch.put(0, Some(b"old")).unwrap();
+        batch.temporaries = Temporaries::after_slow_ones();
+        // Over an old value, beside it, and in folders that are not there yet.
+        for index in 0..batch.keys.len() {
+            batch.put(index, Some(&value(index))).unwrap();
+        }
+        for index in 0..batch.keys.len() {
+            assert_eq!(read(&batch, index), Some(value(index)));
+        }
+        let hidden = || listing(&root).into_iter().filter(|name| name.starts_with('.')).collect::<Vec<_>>();
+        assert_eq!(hidden().len(), usize::from(batch.temporaries.can_spread(&root)), "{:?}", hidden());
+        fs::remove_file(root.join("a/c/3/0")).unwrap();
+        fs::create_dir_all(root.join("a/c/3/0/x")).unwrap();
+        assert!(batch.put(24, Some(b"x")).is_err(), "a folder is not replaced");
+        // Whoever removes the folder meanwhile only makes it slower.
+        fs::remove_dir_all(root.join("a")).unwrap();
+        batch.put(5, Some(b"again")).unwrap();
+        assert_eq!(fs::read(root.join(&batch.keys[5])).unwrap(), b"again");
+        drop(batch);
+        assert_eq!(hidden(), Vec::<String>::new());
+        fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_chunk_on_another_disk_is_replaced_there() {
+        let root = std::env::temp_dir().join(format!("wazarr-other-disk-{}", std::process::id()));
+        let other = Path::new("/dev/shm").join(root.file_name().unwrap());
+        if fs::create_dir(&other).is_err() {
+            return; // no second disk that anybody may write to
+        }
+        fs::create_dir_all(root.join("c")).unwrap();
+        std::os::unix::fs::symlink(&other, root.join("c/1")).unwrap();
+        let keys: Vec<_> = (0..100).map(|number| format!("c/{}/{}", number / 50, number % 50)).collect();
+        let mut batch = FilesystemBatch::new(root.clone(), keys, FileAccess::default());
+        batch.temporaries = Temporaries::after_slow_ones();
+        for value in [b"one", b"two"] {
+            for index in 0..batch.keys.len() {
+                batch.put(index, Some(value)).unwrap();
+                assert_eq!(read(&batch, index).as_deref(), Some(value.as_slice()));
+            }
+        }
+        assert_eq!(fs::read_dir(&other).unwrap().count(), 50);
+        fs::remove_dir_all(root).unwrap();
+        fs::remove_dir_all(other).unwrap();
     }
 }

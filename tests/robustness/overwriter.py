@@ -12,7 +12,7 @@ import zarr
 import wazarr
 
 SHAPE = (64, 64)
-NAMES = ("plain", "compressed", "sharded")
+NAMES = ("plain", "compressed", "sharded", "many")
 
 
 def make(folder: Path) -> None:
@@ -21,6 +21,8 @@ def make(folder: Path) -> None:
         "plain": {"chunks": (16, 64), "compressors": None},
         "compressed": {"chunks": (16, 64), "compressors": zarr.codecs.GzipCodec(level=1)},
         "sharded": {"chunks": (8, 16), "shards": (32, 64), "compressors": zarr.codecs.ZstdCodec()},
+        # As many as have their temporary files in a folder of their own where making files is slow.
+        "many": {"chunks": (8, 8), "compressors": None},
     }
     for name, each in settings.items():
         array = zarr.create_array(

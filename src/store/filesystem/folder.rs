@@ -28,9 +28,7 @@ impl Folder {
     /// few chunks.
     pub(super) fn of(root: &Path, keys: &[String]) -> Option<Self> {
         use std::os::unix::fs::OpenOptionsExt;
-        let (first, last) = keys.first().zip(keys.last()).filter(|_| keys.len() >= Self::MIN_CHUNKS)?;
-        let common = first.bytes().zip(last.bytes()).take_while(|(one, other)| one == other).count();
-        let prefix = first.get(..first.get(..common)?.rfind('/')? + 1)?.to_owned();
+        let prefix = super::common_folder(keys).filter(|_| keys.len() >= Self::MIN_CHUNKS)?.to_owned();
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
         let opened = OpenOptions::new().read(true).custom_flags(flags).open(root.join(&prefix)).ok()?;
         Some(Self { descriptor: opened.into(), prefix })
@@ -109,20 +107,31 @@ pub(super) fn status_of(file: &File) -> io::Result<Status> {
     Ok(Status::of(&unsafe { status.assume_init() }))
 }
 
+const EXT: i64 = 0xEF53;
+
 /// Kinds of file systems (`f_type`) whose answers about a path are those of this moment: ext, xfs, btrfs, tmpfs,
 /// overlayfs, f2fs, zfs.
 const LOCAL_KINDS: [i64; 7] =
-    [0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010, 0x2FC1_2FC1];
+    [EXT, 0x5846_5342, 0x9123_683E, 0x0102_1994, 0x794C_7630, 0xF2F5_2010, 0x2FC1_2FC1];
 
 /// Whether a file is on this machine's own disks or in its memory.
 #[must_use]
 pub fn is_local(file: &File) -> bool {
+    kind_of(file).is_some_and(|kind| LOCAL_KINDS.contains(&kind))
+}
+
+/// Whether a file is on an ext2, ext3 or ext4.
+pub(super) fn is_ext(file: &File) -> bool {
+    kind_of(file) == Some(EXT)
+}
+
+/// The kind of file system that a file is on.
+fn kind_of(file: &File) -> Option<i64> {
     let mut answer = MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: an open descriptor, and room for the answer.
     if unsafe { libc::fstatfs(file.as_raw_fd(), answer.as_mut_ptr()) } != 0 {
-        return false;
+        return None;
     }
     // SAFETY: the call succeeded, so it has filled it in.
-    let kind = unsafe { answer.assume_init() }.f_type;
-    LOCAL_KINDS.contains(&(kind & 0xFFFF_FFFF))
+    Some(unsafe { answer.assume_init() }.f_type & 0xFFFF_FFFF)
 }

@@ -1,0 +1,167 @@
+//! Temporary files, which take a chunk's place when they are complete.
+//!
+//! They are made beside the chunk. On an ext4 without a journal, as small virtual machines have it, making a file gets
+//! slow when many were deleted within the last minutes: their inodes stay unused for a while and are passed over
+//! one by one, from the first of the group of blocks that the folder belongs to. Whoever replaces many small chunks
+//! does that to himself. Where a batch finds it so, the rest of its temporary files are made in a folder of another
+//! group, from where they are moved as before. (A folder goes to another group than its parent's if that has the flag
+//! `T` of `chattr`, "top of a hierarchy".)
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Tells the temporary files of one process apart.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// What no other temporary file of this process or another one here is called.
+fn unique() -> String {
+    format!("{}-{}.partial", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A hidden name beside `path` that no chunk has: it starts with a dot and ends like zarr-python's own.
+fn beside(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.{}", unique()))
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).open(path)
+}
+
+/// Makes the temporary files of one batch.
+#[derive(Debug, Default)]
+pub(super) struct Temporaries {
+    made: AtomicUsize,
+    slow: AtomicUsize,
+    /// `None` inside when there is none to be had.
+    elsewhere: OnceLock<Option<Elsewhere>>,
+}
+
+impl Temporaries {
+    /// So many files are made beside their chunks before the others are made elsewhere.
+    const SAMPLE: usize = 16;
+    /// Fewer chunks are not worth a folder.
+    const MIN_CHUNKS: usize = 4 * Self::SAMPLE;
+    /// A file takes 5 to 10 µs where nothing is passed over, and up to 150 µs where a whole group is.
+    const SLOW: Duration = Duration::from_micros(30);
+
+    /// Makes an empty file beside `path`, folders included.
+    pub(super) fn beside(&self, path: &Path) -> io::Result<(File, PathBuf)> {
+        let start = Instant::now();
+        let created = create_beside(path);
+        if start.elapsed() > Self::SLOW {
+            self.slow.fetch_add(1, Ordering::Relaxed);
+        }
+        self.made.fetch_add(1, Ordering::Relaxed);
+        created
+    }
+
+    /// Makes an empty file elsewhere if that is worth it and possible. The batch has so many chunks, below `folder`.
+    pub(super) fn elsewhere(
+        &self,
+        chunks: usize,
+        folder: impl FnOnce() -> Option<PathBuf>,
+    ) -> Option<(File, PathBuf)> {
+        if chunks < Self::MIN_CHUNKS || !self.is_slow_here() {
+            return None;
+        }
+        let elsewhere = self.elsewhere.get_or_init(|| Elsewhere::near(&folder()?).ok()).as_ref()?;
+        let temporary = elsewhere.inner.join(format!(".{}", unique()));
+        Some((create(&temporary).ok()?, temporary))
+    }
+
+    /// As if the files so far had been slow.
+    #[cfg(test)]
+    pub(super) fn after_slow_ones() -> Self {
+        let many = usize::MAX / 8;
+        Self { made: many.into(), slow: many.into(), elsewhere: OnceLock::new() }
+    }
+
+    /// Whether folders in other groups can be had in `folder`; a batch that has slow files has one then.
+    #[cfg(test)]
+    pub(super) fn can_spread(&self, folder: &Path) -> bool {
+        let can = Elsewhere::near(folder).is_ok();
+        assert_eq!(self.elsewhere.get().is_some_and(Option::is_some), can);
+        can
+    }
+
+    /// Whether most files so far took long; one that had to wait for its turn tells nothing.
+    fn is_slow_here(&self) -> bool {
+        let (made, slow) = (self.made.load(Ordering::Relaxed), self.slow.load(Ordering::Relaxed));
+        made >= Self::SAMPLE && slow * 4 >= made * 3
+    }
+}
+
+/// Makes an empty file beside `path`, folders included.
+fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
+    let mut has_folder = false;
+    loop {
+        let temporary = beside(path);
+        match create(&temporary) {
+            Ok(file) => return Ok((file, temporary)),
+            Err(error) if error.kind() == ErrorKind::NotFound && !has_folder => {
+                if let Some(folder) = path.parent() {
+                    fs::create_dir_all(folder)?;
+                }
+                has_folder = true;
+            }
+            // Left by a process of the same number that was killed (in containers most have the same), or
+            // in use by one on another machine: the next number is free.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A folder in another group of blocks, and the hidden one around it; both are removed at the end.
+#[derive(Debug)]
+struct Elsewhere {
+    outer: PathBuf,
+    inner: PathBuf,
+}
+
+impl Elsewhere {
+    /// Makes the two below `folder`, on an ext4.
+    fn near(folder: &Path) -> io::Result<Self> {
+        let name = unique();
+        let outer = folder.join(format!(".wazarr.{name}"));
+        // The group is chosen by the name: every batch has another.
+        let time = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+        let inner = outer.join(format!("{time}-{name}"));
+        fs::create_dir(&outer)?;
+        let elsewhere = Self { outer, inner };
+        spread_below(&elsewhere.outer)?;
+        fs::create_dir(&elsewhere.inner)?;
+        Ok(elsewhere)
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        // Best effort: both are empty, but for a file that could not be removed.
+        let _ = fs::remove_dir(&self.inner);
+        let _ = fs::remove_dir(&self.outer);
+    }
+}
+
+/// Lets the folders that are made in `folder` go to groups of their own.
+#[cfg(target_os = "linux")]
+fn spread_below(folder: &Path) -> io::Result<()> {
+    use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
+
+    let folder = File::open(folder)?;
+    if !super::folder::is_ext(&folder) {
+        return Err(ErrorKind::Unsupported.into());
+    }
+    let flags = ioctl_getflags(&folder)?;
+    Ok(ioctl_setflags(&folder, flags | IFlags::TOPDIR)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn spread_below(_: &Path) -> io::Result<()> {
+    Err(ErrorKind::Unsupported.into())
+}
