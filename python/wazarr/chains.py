@@ -49,8 +49,6 @@ class BoundChain:
         Whether the elements have variable length.
     is_text : bool
         Whether they are text in numpy's `StringDType`, which the engine fills and reads itself.
-    keep : tuple
-        Objects whose identity is part of the cache key.
     """
 
     chain: _native.Chain
@@ -61,7 +59,6 @@ class BoundChain:
     lacks_module: bool
     is_variable: bool
     is_text: bool
-    keep: tuple[Any, ...] = field(repr=False)
 
 
 @dataclass

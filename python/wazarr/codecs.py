@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from wazarr.wasm.steps import Steps
 
-__all__ = ["bind", "following_spec", "label_of"]
+__all__ = ["bind", "following_spec", "is_shard_lookup_replaced", "label_of"]
 
 _MISSING_INDEX: Final = 2**64 - 1
 
@@ -127,7 +127,6 @@ def bind(codecs: Sequence[Any], spec: ArraySpec, wasm: Steps | None = None) -> B
         build.lacks_module,
         is_variable,
         dtype.kind == "T" and chain.is_text,
-        (spec.dtype, spec.fill_value),
     )
 
 
@@ -258,12 +257,16 @@ def _add_vlen(build: Build, name: str, spec: ArraySpec) -> None:
     build.done(name)
 
 
-_GET_CHUNK_SLICE: Final = zarr_sharding._ShardIndex.get_chunk_slice  # see `_add_shard`
+_GET_CHUNK_SLICE: Final = zarr_sharding._ShardIndex.get_chunk_slice
+
+
+def is_shard_lookup_replaced() -> bool:
+    """Return whether somebody replaced how zarr's own codec looks up inner chunks: then theirs has to run."""
+    return zarr_sharding._ShardIndex.get_chunk_slice is not _GET_CHUNK_SLICE
 
 
 def _add_shard(build: Build, codec: Any, spec: ArraySpec) -> None:
-    if zarr_sharding._ShardIndex.get_chunk_slice is not _GET_CHUNK_SLICE:
-        # Somebody replaced how zarr's own codec looks up inner chunks: then theirs has to run.
+    if is_shard_lookup_replaced():
         raise UnsupportedError("the index lookup of zarr's sharding codec was replaced")
     inner_spec = ArraySpec(
         shape=tuple(codec.chunk_shape),

@@ -25,8 +25,8 @@ from zarr.abc.codec import CodecPipeline as ZarrCodecPipeline
 from zarr.core.codec_pipeline import BatchedCodecPipeline, codecs_from_list
 from zarr.core.config import config as zarr_config
 
-from wazarr import bridge, config, fallback, stores
-from wazarr.codecs import bind
+from wazarr import bridge, fallback, stores
+from wazarr.chain_cache import ChainCache
 from wazarr.errors import UnsupportedError
 from wazarr.jobs import ended, watched
 from wazarr.requests import ReadTarget, WriteOrigin
@@ -47,7 +47,6 @@ __all__ = ["CodecPipeline"]
 
 _PRESENT = {"status": "present"}
 _MISSING = {"status": "missing"}
-_CHAINS_KEPT = 128
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class CodecPipeline(ZarrCodecPipeline):
         self._begin(None)
 
     def _begin(self, trailing_parts: int | None) -> None:
-        object.__setattr__(self, "_chains", {})
+        object.__setattr__(self, "_chains", ChainCache())
         object.__setattr__(self, "_wasm", _wasm_steps(self, trailing_parts))
 
     @property
@@ -389,29 +388,8 @@ class CodecPipeline(ZarrCodecPipeline):
         UnsupportedError
             The chain cannot run here as a whole.
         """
-        chains: dict[Any, BoundChain] = self._chains  # type: ignore[attr-defined]
-        wasm = self.wasm
-        # The identities of data type and fill value stand for them: both live as long as the metadata,
-        # and the cached chain keeps them alive.
-        key = (
-            spec.shape,
-            id(spec.dtype),
-            id(spec.fill_value),
-            spec.config.order,
-            spec.config.write_empty_chunks,
-            config.get("codec_pipeline.validate_checksums"),
-            config.get("wazarr.variable_length_limit"),
-            None if wasm is None else wasm.settings(),
-        )
-        found = chains.get(key)
-        if found is None:
-            found = bind(tuple(self), spec, wasm)
-            if found.lacks_module:
-                return found  # it may turn up: the next request looks again
-            if len(chains) >= _CHAINS_KEPT:
-                chains.clear()
-            chains[key] = found
-        return found
+        chains: ChainCache = self._chains  # type: ignore[attr-defined]
+        return chains.bound(self, spec, self.wasm)
 
 
 def _may_have_modules() -> bool:

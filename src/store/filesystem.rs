@@ -199,7 +199,7 @@ impl FilesystemBatch {
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let is_direct = self.access.is_direct;
-        let folder = || Some(self.root.join(common_folder(&self.keys)?));
+        let folder = || self.root.join(common_folder(&self.keys));
         if let Some(temporary) = self.temporaries.elsewhere(self.keys.len(), folder)
             && replace::replace(path, temporary, bytes, is_direct).is_ok()
         {
@@ -219,12 +219,11 @@ impl FilesystemBatch {
     }
 }
 
-/// The folder that the first and the last key agree on, with its last slash; `None` when they lie at the top.
-fn common_folder(keys: &[String]) -> Option<&str> {
-    let (first, last) = keys.first().zip(keys.last())?;
+/// The folder that the first and the last key agree on, with its last slash; empty when they lie at the top.
+fn common_folder(keys: &[String]) -> &str {
+    let Some((first, last)) = keys.first().zip(keys.last()) else { return "" };
     let common = first.bytes().zip(last.bytes()).take_while(|(one, other)| one == other).count();
-    let end = first.get(..common)?.rfind('/')?;
-    first.get(..=end)
+    first.get(..common).and_then(|common| first.get(..=common.rfind('/')?)).unwrap_or_default()
 }
 
 /// Whether this failure means that there is no such value, as zarr-python's `LocalStore` takes it.

@@ -28,7 +28,10 @@ impl Folder {
     /// few chunks.
     pub(super) fn of(root: &Path, keys: &[String]) -> Option<Self> {
         use std::os::unix::fs::OpenOptionsExt;
-        let prefix = super::common_folder(keys).filter(|_| keys.len() >= Self::MIN_CHUNKS)?.to_owned();
+        if keys.len() < Self::MIN_CHUNKS {
+            return None;
+        }
+        let prefix = super::common_folder(keys).to_owned();
         let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
         let opened = OpenOptions::new().read(true).custom_flags(flags).open(root.join(&prefix)).ok()?;
         Some(Self { descriptor: opened.into(), prefix })

@@ -64,12 +64,12 @@ impl Temporaries {
     pub(super) fn elsewhere(
         &self,
         chunks: usize,
-        folder: impl FnOnce() -> Option<PathBuf>,
+        folder: impl FnOnce() -> PathBuf,
     ) -> Option<(File, PathBuf)> {
         if chunks < Self::MIN_CHUNKS || !self.is_slow_here() {
             return None;
         }
-        let elsewhere = self.elsewhere.get_or_init(|| Elsewhere::near(&folder()?).ok()).as_ref()?;
+        let elsewhere = self.elsewhere.get_or_init(|| Elsewhere::near(&folder()).ok()).as_ref()?;
         let temporary = elsewhere.inner.join(format!(".{}", unique()));
         Some((create(&temporary).ok()?, temporary))
     }

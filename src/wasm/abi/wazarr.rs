@@ -28,48 +28,29 @@
 //! [3, 4]}, "encoded": {…}, "fill_value": …}`: `kind` as in the metadata, data types as numpy's `dtype.str`,
 //! no fill value where none is known.
 
+mod buffer;
+mod ranges;
+
 use std::ops::Range;
 
 use serde_json::json;
 use wasmtime::{AsContextMut, Instance, Memory, Store, TypedFunc};
 
+use self::buffer::Buffer;
+use self::ranges::Ranges;
 use super::{ArrayDescription, Guest, Input, Room, Setup, Take, TakeRange, guest, show};
-use crate::distance;
 use crate::wasm::{CompiledModule, HostState, Limits, Session, WasmError};
 
 const VERSION: i32 = 1;
 const FAILED: i64 = -1;
 const TOO_SMALL: i64 = -2;
 const UNKNOWN: i64 = -1;
-const ALIGNMENT: u32 = 16;
 /// More of a guest's error text is not read.
 const ERROR_TEXT_BYTES: usize = 4096;
 /// Rooms smaller than this are not worth asking twice.
 const MIN_ROOM_BYTES: usize = 4096;
-/// A buffer is larger than was asked for by this at most.
-const MAX_SLACK_BYTES: usize = 1 << 20;
 
 type Coder = TypedFunc<(u32, u32, u32, u32), i64>;
-
-/// Memory of the guest's that the host got from `alloc`.
-#[derive(Clone, Copy, Debug, Default)]
-struct Buffer {
-    /// Where it begins for us: in the host's addresses out of the way of what is copied from and to it.
-    address: u32,
-    /// What `alloc` answered, and for how many bytes; 0 before the first use.
-    allocated: (u32, u32),
-}
-
-impl Buffer {
-    /// Length in bytes.
-    fn capacity(self) -> usize {
-        let (address, len) = self.allocated;
-        (address as usize + len as usize).saturating_sub(self.address as usize)
-    }
-}
-
-/// Buffers shorter than this begin where they are.
-const PLACED_BYTES: usize = 16 << 10;
 
 /// What an instance exports.
 struct Exports {
@@ -82,21 +63,6 @@ struct Exports {
     decoded_len: Option<TypedFunc<(u32, u32), i64>>,
     ranges: Option<Ranges>,
     error_text: Option<TypedFunc<(), i64>>,
-}
-
-/// How parts of what is encoded are decoded alone.
-struct Ranges {
-    decode: TypedFunc<(u32, u32, u32, u32, i64), i64>,
-    /// They begin at multiples of so many bytes, and end at one or at the end.
-    step_bytes: usize,
-}
-
-impl Ranges {
-    /// The shortest range that can be decoded and holds all of `range`.
-    fn around(&self, range: &Range<usize>, decoded_len: usize) -> Range<usize> {
-        let end = range.end.checked_next_multiple_of(self.step_bytes).unwrap_or(decoded_len);
-        range.start / self.step_bytes * self.step_bytes..end.min(decoded_len)
-    }
 }
 
 /// A guest of this ABI.
@@ -160,18 +126,6 @@ impl Exports {
         })
     }
 
-    fn ranges_of(store: &mut Store<HostState>, instance: Instance) -> Result<Option<Ranges>, WasmError> {
-        let Some(decode) = guest::optional_function(&mut *store, &instance, "decode_range")? else {
-            return Ok(None);
-        };
-        let step = guest::optional_function::<(), i64>(&mut *store, &instance, "range_bytes")?;
-        let told = step.map_or(Ok(1), |step| step.call(&mut *store, ()))?;
-        match usize::try_from(told) {
-            Ok(step_bytes) if step_bytes > 0 => Ok(Some(Ranges { decode, step_bytes })),
-            _ => Err(WasmError::Broken(format!("it answered {told} for what ranges are multiples of"))),
-        }
-    }
-
     fn configure(
         &self,
         store: &mut Store<HostState>,
@@ -204,73 +158,6 @@ impl Exports {
         }
         self.dealloc.call(store, buffer.allocated)?;
         Ok(())
-    }
-
-    /// Makes room for `len_bytes` in a buffer, whose contents are then unspecified.
-    fn reserve(
-        &self,
-        store: &mut Store<HostState>,
-        buffer: &mut Buffer,
-        len_bytes: usize,
-    ) -> Result<(), WasmError> {
-        if buffer.capacity() >= len_bytes && buffer.capacity() > 0 {
-            return Ok(());
-        }
-        // Chunks of slightly different lengths should not each ask anew.
-        let slack = (len_bytes / 8).clamp(MIN_ROOM_BYTES, MAX_SLACK_BYTES);
-        let placing = if len_bytes < PLACED_BYTES { 0 } else { distance::SLACK_BYTES };
-        let wanted = len_bytes.saturating_add(slack).saturating_add(placing);
-        let capacity = narrow(wanted.next_multiple_of(ALIGNMENT as usize))?;
-        let old = std::mem::take(buffer);
-        if old.capacity() > 0 {
-            self.dealloc.call(&mut *store, old.allocated)?;
-        }
-        let address = self.alloc.call(&mut *store, capacity)?;
-        if address == 0 {
-            return Err(WasmError::Guest(format!("it has no memory for {capacity} bytes")));
-        }
-        let end = u64::from(address) + u64::from(capacity);
-        if end > self.memory.data_size(&*store) as u64 {
-            return Err(WasmError::Broken(format!(
-                "its alloc answered {capacity} bytes at {address}, which is outside its memory"
-            )));
-        }
-        if !address.is_multiple_of(ALIGNMENT) {
-            return Err(WasmError::Broken(format!(
-                "its alloc answered {address}, which is no multiple of {ALIGNMENT}"
-            )));
-        }
-        let host_address = self.memory.data_ptr(&*store).addr().wrapping_add(address as usize);
-        let padding = if placing == 0 { 0 } else { narrow(distance::padding(host_address))? };
-        // The padding is less than what was asked for beside the bytes.
-        *buffer = Buffer { address: address + padding, allocated: (address, capacity) };
-        Ok(())
-    }
-
-    /// Puts an input into a buffer.
-    fn fill(
-        &self,
-        store: &mut Store<HostState>,
-        buffer: &mut Buffer,
-        input: Input<'_, '_>,
-    ) -> Result<(), WasmError> {
-        self.reserve(store, buffer, input.len_bytes())?;
-        let begin = buffer.address as usize;
-        let room = self.memory.data_mut(store).get_mut(begin..begin + input.len_bytes());
-        match (room, input) {
-            (None, _) => Err(WasmError::Broken("its memory became smaller".to_owned())),
-            (Some(room), Input::Bytes(bytes)) => {
-                distance::copy(room, bytes);
-                Ok(())
-            }
-            (Some(room), Input::Filled(_, fill)) => {
-                if fill(room) {
-                    Ok(())
-                } else {
-                    Err(WasmError::NotFilled)
-                }
-            }
-        }
     }
 
     /// What the guest says about its failure.
@@ -348,68 +235,6 @@ impl Exports {
         }
     }
 
-    /// The function that decodes parts, if it hardly decodes more for these than that for the whole. An input that it
-    /// says decodes to something else is refused.
-    fn ranges_for(
-        &self,
-        store: &mut Store<HostState>,
-        (input, in_len): (Buffer, u32),
-        decoded_len: usize,
-        wanted: &[Range<usize>],
-    ) -> Result<Option<&Ranges>, WasmError> {
-        let Some((ranges, len_of)) = self.ranges.as_ref().zip(self.decoded_len.as_ref()) else {
-            return Ok(None);
-        };
-        if matches!(wanted, [all] if all.len() == decoded_len) {
-            return Ok(None);
-        }
-        let parts = wanted.iter().map(|range| ranges.around(range, decoded_len).len());
-        if parts.fold(0, usize::saturating_add) > decoded_len.saturating_add(decoded_len / 8) {
-            return Ok(None);
-        }
-        let told = len_of.call(store, (input.address, in_len))?;
-        match usize::try_from(told) {
-            Ok(told) if told == decoded_len => Ok(Some(ranges)),
-            Ok(actual) => Err(WasmError::DecodedLength { expected: decoded_len, actual }),
-            Err(_) if told == UNKNOWN => Ok(None),
-            Err(_) => Err(not_a_length(told)),
-        }
-    }
-
-    /// Decodes one part, and hands on what was wanted of it.
-    fn code_range(
-        &self,
-        store: &mut Store<HostState>,
-        ranges: &Ranges,
-        (input, in_len): (Buffer, u32),
-        output: &mut Buffer,
-        (wanted, decoded_len): (&Range<usize>, usize),
-        take: &mut Take<'_>,
-    ) -> Result<(), WasmError> {
-        let part = ranges.around(wanted, decoded_len);
-        self.reserve(store, output, part.len())?;
-        let first = i64::try_from(part.start)
-            .map_err(|_| WasmError::Guest(format!("no range begins at byte {}", part.start)))?;
-        let out_len = narrow(part.len())?;
-        let call = (input.address, in_len, output.address, out_len, first);
-        match ranges.decode.call(&mut *store, call)? {
-            FAILED => Err(self.reported(store, "it could not decode")?),
-            written if written == i64::from(out_len) => {
-                let room = Room { expected: Some(part.len()), limit: part.len() };
-                let within = wanted.start - part.start..wanted.end.saturating_sub(part.start);
-                let mut take_one = |_: usize, bytes: &[u8]| take(bytes);
-                self.hand_over(store, *output, written, out_len, room, &mut |bytes| {
-                    show(bytes, std::slice::from_ref(&within), &mut take_one)
-                })
-            }
-            written => Err(WasmError::Broken(format!(
-                "it says that it wrote {written} bytes where a range of {out_len} was asked for"
-            ))),
-        }
-    }
-}
-
-impl Exports {
     /// How much room a result of unknown length gets at first.
     fn guess(
         &self,
