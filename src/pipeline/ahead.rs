@@ -7,7 +7,9 @@ use crate::plan::Selection;
 use crate::store::ByteRange;
 
 /// A disk delivers so many bytes in one piece about as soon as it finds the next of two pieces.
-const PIECE_BYTES: u64 = 256 << 10;
+const PIECE_BYTES: u64 = 128 << 10;
+/// Pieces that are closer are found together: systems read pages of this size, or larger ones.
+const PAGE_BYTES: usize = 4 << 10;
 /// Where less than one in so many bytes is needed, the others are not worth it.
 const MOST_SPARSE: u64 = 8;
 
@@ -25,15 +27,17 @@ pub(super) fn needed_bytes(chain: &Chain, selection: &Selection) -> Option<ByteR
     }
     if chain.is_plain() {
         let item_size = chain.spec().dtype.item_size as u64;
-        let (lowest, highest) = selection.project(chain.strides()).bounds()?;
+        let region = selection.project(chain.strides());
+        let (lowest, highest) = region.bounds()?;
         let range = u64::try_from(lowest).ok()?..u64::try_from(highest).ok()?.checked_add(item_size)?;
         let needed = (selection.element_count() as u64).saturating_mul(item_size);
         let len_bytes = range.end - range.start;
-        let is_dense = len_bytes <= PIECE_BYTES || needed >= len_bytes / MOST_SPARSE;
+        let in_pieces = (region.pieces(PAGE_BYTES) as u64).saturating_mul(PIECE_BYTES);
+        let is_dense = len_bytes <= in_pieces || needed >= len_bytes / MOST_SPARSE;
         return is_dense.then_some(ByteRange::Bounded(range));
     }
     // Where a chunk begins with an index of its blocks, that tells.
-    let is_small = chain.len_bytes() as u64 <= PIECE_BYTES;
+    let is_small = chain.len_bytes() as u64 <= 2 * PIECE_BYTES;
     (is_small || chain.head_bytes().is_none()).then_some(ByteRange::Whole)
 }
 

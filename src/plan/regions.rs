@@ -64,6 +64,23 @@ impl RegionAxis {
         }
     }
 
+    /// How many pieces there are when offsets that are closer than `apart` bytes go together.
+    fn pieces(&self, apart: usize) -> usize {
+        match self {
+            Self::Strided { len, stride } => {
+                if stride.unsigned_abs() < apart {
+                    (*len).min(1)
+                } else {
+                    *len
+                }
+            }
+            Self::Table(offsets) => {
+                let is_far = |pair: &&[isize]| pair[0].abs_diff(pair[1]) >= apart;
+                offsets.len().min(1) + offsets.windows(2).filter(is_far).count()
+            }
+        }
+    }
+
     /// The offsets at these positions: what to add to the base, and the rest.
     fn take(&self, positions: &Indices) -> (isize, Self) {
         match (self, positions) {
@@ -117,6 +134,12 @@ impl Region {
             bounds = (bounds.0.checked_add(least)?, bounds.1.checked_add(greatest)?);
         }
         Some(bounds)
+    }
+
+    /// About how many pieces of memory hold the elements, where what is closer than `apart` bytes is one piece.
+    #[must_use]
+    pub fn pieces(&self, apart: usize) -> usize {
+        self.axes.iter().map(|axis| axis.pieces(apart)).fold(1, usize::saturating_mul)
     }
 
     /// Narrows `axis` to these positions of it.

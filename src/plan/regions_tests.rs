@@ -111,3 +111,16 @@ fn extents_reach_as_far_as_the_elements() {
     assert!(Extent::of(&[3], &[isize::MAX], 4).is_err());
     assert!(Extent::of(&[2], &[isize::MAX - 1], 4).is_err());
 }
+
+#[test]
+fn pieces_that_are_close_count_as_one() {
+    let strided = |len, stride| RegionAxis::Strided { len, stride };
+    let pieces = |axes: Vec<RegionAxis>| Region::new(0, axes.into_iter().collect()).pieces(4096);
+    assert_eq!(pieces(vec![strided(80, 12_800), strided(10, 160), strided(10, 2)]), 80);
+    assert_eq!(pieces(vec![strided(80, -12_800), strided(5, 4096)]), 400);
+    assert_eq!(pieces(vec![strided(100, 2)]), 1);
+    assert_eq!(pieces(vec![strided(0, 2), strided(3, 5000)]), 0);
+    assert_eq!(pieces(vec![]), 1);
+    let points: Vec<isize> = vec![0, 4000, 9000, 9001, 0, 50_000];
+    assert_eq!(pieces(vec![RegionAxis::Table(points.into_iter().collect())]), 4);
+}
