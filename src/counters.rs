@@ -58,6 +58,8 @@ pub struct Counters {
     pub handles_reused: AtomicU64,
     /// Files that the system was asked to read before their turn.
     pub asked_ahead: AtomicU64,
+    /// Temporary files made in another part of the disk.
+    pub made_elsewhere: AtomicU64,
 }
 
 /// The process's counters.
@@ -83,6 +85,7 @@ pub static COUNTERS: Counters = Counters {
     direct_refused: AtomicU64::new(0),
     handles_reused: AtomicU64::new(0),
     asked_ahead: AtomicU64::new(0),
+    made_elsewhere: AtomicU64::new(0),
 };
 
 impl Counters {
@@ -135,8 +138,13 @@ impl Counters {
         self.asked_ahead.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a temporary file made in another part of the disk.
+    pub fn add_made_elsewhere(&self) {
+        self.made_elsewhere.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Every counter, with where it stands.
-    pub fn all(&self) -> [(&'static str, &AtomicU64); 17] {
+    pub fn all(&self) -> [(&'static str, &AtomicU64); 18] {
         [
             ("read.chunks", &self.read.chunks),
             ("read.bytes_encoded", &self.read.bytes_encoded),
@@ -155,6 +163,7 @@ impl Counters {
             ("files.direct_refused", &self.direct_refused),
             ("files.reused", &self.handles_reused),
             ("files.asked_ahead", &self.asked_ahead),
+            ("files.made_elsewhere", &self.made_elsewhere),
         ]
     }
 

@@ -25,6 +25,7 @@ from zarr.core.buffer import default_buffer_prototype
 from zarr.core.dtype import VariableLengthBytes, get_data_type_from_native_dtype
 
 import wazarr
+from wazarr import chain_cache
 
 if TYPE_CHECKING:
     from wazarr.chains import BoundChain
@@ -49,8 +50,7 @@ def blosc(**settings: Any) -> list[Any]:
     return [BytesCodec(), BloscCodec(**options | settings)]
 
 
-def bound(codecs: list[Any], dtype: Any = "<f4", fill: Any = None, **changes: Any) -> BoundChain:
-    """Bind codecs in a pipeline of their own."""
+def spec_of(dtype: Any = "<f4", fill: Any = None, **changes: Any) -> ArraySpec:
     data_type = VariableLengthBytes() if dtype is bytes else get_data_type_from_native_dtype(np.dtype(dtype))
     spec = ArraySpec(
         shape=(4, 6),
@@ -59,8 +59,19 @@ def bound(codecs: list[Any], dtype: Any = "<f4", fill: Any = None, **changes: An
         config=ArrayConfig(order="C", write_empty_chunks=False),
         prototype=default_buffer_prototype(),
     )
-    chain: BoundChain = wazarr.CodecPipeline.from_codecs(codecs).bound(replace(spec, **changes))
+    return replace(spec, **changes)
+
+
+def bound(codecs: list[Any], dtype: Any = "<f4", fill: Any = None, **changes: Any) -> BoundChain:
+    """Bind codecs in a pipeline of their own."""
+    pipeline: Any = wazarr.CodecPipeline.from_codecs(codecs)
+    chain: BoundChain = pipeline.bound(spec_of(dtype, fill, **changes))
     return chain
+
+
+@pytest.fixture(autouse=True)
+def _no_chains() -> None:
+    chain_cache._CHAINS.clear()
 
 
 DIFFERENT: dict[str, Any] = {
@@ -134,9 +145,26 @@ def test_a_replaced_lookup_of_inner_chunks_is_noticed(monkeypatch: pytest.Monkey
     assert dict(DIFFERENT["shard"]().engines)["sharding_indexed"] == "python"
 
 
+def test_zero_is_not_false() -> None:
+    """Only `False` turns checksums off."""
+    make = DIFFERENT["zstd, then a checksum"]
+    usual = make()
+    with zarr.config.set({"codec_pipeline.validate_checksums": 0}):
+        assert make() is usual
+
+
+def test_chains_with_codecs_in_python_are_not_shared() -> None:
+    codecs = [shard(chunk_shape=(3, 4))]  # does not divide
+    assert bound(codecs).fallbacks
+    assert bound(codecs) is not bound(codecs)
+
+
 def test_many_layouts_do_not_pile_up() -> None:
     make = DIFFERENT["gzip 1"]
     make()
+    pipeline: Any = wazarr.CodecPipeline.from_codecs([BytesCodec()])
     for length in range(1, 300):
-        bound([BytesCodec()], shape=(length, 1))
+        pipeline.bound(spec_of("<f4", shape=(length, 1)))
+    assert 0 < len(chain_cache._CHAINS) <= chain_cache._KEPT
+    assert 0 < len(pipeline._chains._chains) <= chain_cache._KEPT
     assert make().chain.len_bytes == 96

@@ -23,6 +23,7 @@ __all__ = [
     "after_fork_in_child",
     "bind_codec",
     "bind_wasm_codec",
+    "count_files_as_slow",
     "counters",
     "finish_all",
     "native_codecs",
@@ -64,6 +65,9 @@ def native_codecs() -> list[str]:
 
 def counters() -> dict[str, int]:
     """Return all counters of the process: ``{"read.chunks": 0, …}``."""
+
+def count_files_as_slow(does: bool) -> None:
+    """Has making files count as slow, or as what it is; for tests."""
 
 def reset_counters() -> None:
     """Set all counters to zero."""

@@ -55,8 +55,8 @@ class ChainCache:
         settings = (
             spec.config.order,
             spec.config.write_empty_chunks,
-            config.get("codec_pipeline.validate_checksums"),
-            config.get("wazarr.variable_length_limit"),
+            config.get("codec_pipeline.validate_checksums") is not False,
+            int(config.get("wazarr.variable_length_limit")),
         )
         # The identities of data type and fill value stand for them: both live as long as the metadata.
         key = (
@@ -103,7 +103,8 @@ def _shared(codecs: tuple[Any, ...], spec: ArraySpec, settings: tuple[Any, ...])
     found = _CHAINS.get(key)
     if found is None:
         found = bind(codecs, spec)
-        _keep(_CHAINS, key, found)
+        if not found.fallbacks:  # a codec in Python is told more of the array than the key
+            _keep(_CHAINS, key, found)
     return found
 
 

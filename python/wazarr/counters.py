@@ -23,7 +23,9 @@ def counters() -> dict[str, Any]:
         were to be read or written past the page cache, and could or could not be
         (`codec_pipeline.direct_io`), ``"reused"`` for files that were still open
         (`codec_pipeline.file_handle_cache_size`), ``"asked_ahead"`` for files outside the page cache that
-        the system was asked to read before their turn; ``"fallbacks"``: ``{reason: chunks}``.
+        the system was asked to read before their turn, ``"made_elsewhere"`` for chunks that were written in
+        another part of the disk and moved, since making files was slow in theirs; ``"fallbacks"``:
+        ``{reason: chunks}``.
     """
     answer: dict[str, Any] = {}
     for name, count in _native.counters().items():

@@ -28,6 +28,7 @@ mod _native {
     use pyo3::types::PyDict;
 
     use crate::counters::COUNTERS;
+    use crate::store::filesystem;
 
     #[pymodule_export]
     use super::chain::{PyChain, PyCodec, bind_codec, python_codec};
@@ -72,6 +73,12 @@ mod _native {
     #[pyfunction]
     fn reset_counters() {
         COUNTERS.reset();
+    }
+
+    /// Has making files count as slow, or as what it is; for tests.
+    #[pyfunction]
+    fn count_files_as_slow(does: bool) {
+        filesystem::count_files_as_slow(does);
     }
 
     /// Cancels what is under way and waits for its end; to be called before the interpreter goes down.

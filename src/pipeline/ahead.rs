@@ -45,3 +45,42 @@ pub(super) fn needed_bytes(chain: &Chain, selection: &Selection) -> Option<ByteR
 pub(super) fn is_mostly_wanted(chain: &Chain, selection: &Selection) -> bool {
     selection.element_count() >= chain.element_count() / 2
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{chain, shard_of, through};
+    use super::*;
+    use crate::plan::Indices;
+
+    fn window(axes: [(usize, usize); 3]) -> Selection {
+        Selection::Product(axes.iter().map(|&(start, len)| Indices::Range { start, step: 1, len }).collect())
+    }
+
+    #[test]
+    fn of_plain_chunks_what_lies_between_is_asked_for_where_that_is_sooner() {
+        let plain = chain(&[80, 80, 80], &through(&[]));
+        let needed = |axes| needed_bytes(&plain, &window(axes));
+        assert_eq!(needed([(0, 80), (0, 80), (0, 80)]), Some(ByteRange::Whole));
+        assert_eq!(needed([(70, 10), (0, 80), (0, 80)]), Some(ByteRange::Bounded(896_000..1_024_000)));
+        // 80 rows of 20 bytes in each of 80 planes: every plane is another place on the disk.
+        assert_eq!(needed([(0, 80), (70, 10), (70, 10)]), Some(ByteRange::Bounded(11_340..1_024_000)));
+        assert_eq!(needed([(3, 1), (4, 1), (5, 0)]), None);
+        // Two planes far apart are read one by one.
+        let far = Selection::Product(
+            [Indices::Range { start: 0, step: 79, len: 2 }, Indices::full(80), Indices::full(80)]
+                .into_iter()
+                .collect(),
+        );
+        assert_eq!(needed_bytes(&plain, &far), None);
+    }
+
+    #[test]
+    fn of_other_chunks_all_or_the_index() {
+        let few = window([(0, 1), (0, 1), (0, 1)]);
+        let encoded = chain(&[8, 8, 8], &through(&["zstd"]));
+        assert_eq!(needed_bytes(&encoded, &few), Some(ByteRange::Whole));
+        let shard = chain(&[8, 8, 8], &shard_of(&[4, 4, 4], through(&["zstd"])));
+        assert_eq!(needed_bytes(&shard, &few), Some(ByteRange::Suffix(8 * 16 + 4)));
+        assert_eq!(needed_bytes(&shard, &Selection::full(&[8, 8, 8])), Some(ByteRange::Whole));
+    }
+}

@@ -142,6 +142,8 @@ pub(super) struct FakeStore {
     pub(super) request_cost_bytes: Option<u64>,
     /// Ranges that were read.
     pub(super) reads: Mutex<Vec<Range<u64>>>,
+    /// Ranges that were asked for before their turn.
+    pub(super) asked: Mutex<Vec<Range<u64>>>,
     /// Chunks that were stored or deleted.
     pub(super) puts: Mutex<Vec<usize>>,
 }
@@ -169,6 +171,7 @@ struct Noted<'a> {
     value: InMemory<'a>,
     request_cost_bytes: Option<u64>,
     reads: &'a Mutex<Vec<Range<u64>>>,
+    asked: &'a Mutex<Vec<Range<u64>>>,
 }
 
 impl ByteSource for Noted<'_> {
@@ -189,6 +192,10 @@ impl ByteSource for Noted<'_> {
     fn request_cost_bytes(&self) -> Option<u64> {
         self.request_cost_bytes
     }
+
+    fn will_need(&self, ranges: &mut dyn Iterator<Item = Range<u64>>) {
+        self.asked.lock().unwrap().extend(ranges);
+    }
 }
 
 impl ChunkStore for FakeStore {
@@ -204,6 +211,7 @@ impl ChunkStore for FakeStore {
                     value: InMemory(&bytes),
                     request_cost_bytes: self.request_cost_bytes,
                     reads: &self.reads,
+                    asked: &self.asked,
                 };
                 body(Some(&noted), scratch)
             }

@@ -406,3 +406,26 @@ fn shards_are_read_from_parts_that_somebody_else_fetched() {
         }
     }
 }
+
+#[test]
+fn inner_chunks_of_a_window_are_asked_for_before_they_are_read() {
+    for (name, inner) in [("shard", through(&["zstd"])), ("shards", shard_of(&[2, 3], through(&["zstd"])))] {
+        let chain = testing::chain(&SHAPE, &shard_of(&[4, 6], inner));
+        let store = FakeStore::new(1);
+        let all = Selection::full(&SHAPE);
+        let values: Vec<u16> = (0..96).map(|number| number * 99).collect();
+        write_numbers(&store, &chain, std::slice::from_ref(&all), &values, false).unwrap();
+        let read = |selection: Selection| {
+            store.reads.lock().unwrap().clear();
+            store.asked.lock().unwrap().clear();
+            read_numbers(&store, &chain, &[selection], false).unwrap();
+            (store.asked.lock().unwrap().clone(), store.reads.lock().unwrap().clone())
+        };
+        // What is read as a whole is left to the system, which reads on by itself.
+        assert_eq!(read(all).0, [], "{name}");
+        let (asked, reads) = read(product(range(1, 1, 2), range(5, 1, 2)));
+        assert!(asked.len() >= 2, "{name}: {asked:?}");
+        let data: Vec<_> = reads.iter().filter(|read| asked.contains(read)).collect();
+        assert!(data.len() >= 2, "{name}: of {asked:?} are read {reads:?}");
+    }
+}

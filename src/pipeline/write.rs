@@ -141,7 +141,7 @@ pub fn write(
     let is_small = chunk_bytes <= SMALL_CHUNK_BYTES;
     let needed = |index: usize| request.tasks[index].needs_existing().then_some(ByteRange::Whole);
     let runs = if is_small { COARSE_RUNS } else { FINE_RUNS };
-    work.for_each_run(request.tasks.len(), runs, scratch, |index, work, scratch| {
+    let written = work.for_each_run(request.tasks.len(), runs, scratch, |index, work, scratch| {
         let key = store.key(index);
         COUNTERS.add_native_requests(1);
         if request.tasks[index].needs_existing() {
@@ -158,5 +158,7 @@ pub fn write(
         }?;
         request.note_done();
         Ok(())
-    })
+    });
+    store.end_of_write();
+    written
 }

@@ -75,8 +75,15 @@ impl RegionAxis {
                 }
             }
             Self::Table(offsets) => {
-                let is_far = |pair: &&[isize]| pair[0].abs_diff(pair[1]) >= apart;
-                offsets.len().min(1) + offsets.windows(2).filter(is_far).count()
+                let Some(&first) = offsets.first() else { return 0 };
+                // Only what leads further out is a new place for certain: others may go to and fro.
+                let (mut count, mut least, mut greatest) = (1, first, first);
+                for &offset in offsets.iter() {
+                    let is_far = offset.abs_diff(greatest) >= apart && offset.abs_diff(least) >= apart;
+                    count += usize::from(is_far && !(least..=greatest).contains(&offset));
+                    (least, greatest) = (least.min(offset), greatest.max(offset));
+                }
+                count
             }
         }
     }

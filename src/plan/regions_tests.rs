@@ -121,6 +121,8 @@ fn pieces_that_are_close_count_as_one() {
     assert_eq!(pieces(vec![strided(100, 2)]), 1);
     assert_eq!(pieces(vec![strided(0, 2), strided(3, 5000)]), 0);
     assert_eq!(pieces(vec![]), 1);
-    let points: Vec<isize> = vec![0, 4000, 9000, 9001, 0, 50_000];
-    assert_eq!(pieces(vec![RegionAxis::Table(points.into_iter().collect())]), 4);
+    let table = |points: &[isize]| vec![RegionAxis::Table(points.iter().copied().collect())];
+    assert_eq!(pieces(table(&[0, 4000, 9000, 9001, 0, 50_000])), 3);
+    assert_eq!(pieces(table(&[0, -9000, 0, -9000, -20_000])), 3);
+    assert_eq!(pieces(table(&[])), 0);
 }

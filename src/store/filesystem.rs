@@ -27,6 +27,7 @@ use self::folder::Folder;
 pub use self::folder::is_local;
 pub use self::handles::after_fork_in_child;
 use self::temporary::Temporaries;
+pub use self::temporary::count_files_as_slow;
 use super::{ByteSource, ChunkStore, Needed, Use};
 use crate::codec::Scratch;
 use crate::codec::scratch::ScratchBuffer;
@@ -51,6 +52,8 @@ pub struct FileAccess {
     pub is_direct: bool,
     /// So many files stay open from one read to the next, in the whole process.
     pub kept_handles: usize,
+    /// Writes may make a folder for their temporary files where that is faster.
+    pub may_spread: bool,
 }
 
 /// The chunks of one batch below a folder.
@@ -174,7 +177,7 @@ impl FilesystemBatch {
 
     /// Chunk `index`: a kept file or one opened now; `None` where a folder is.
     fn file(&self, index: usize) -> io::Result<Option<OpenFile<'_>>> {
-        let FileAccess { is_direct, kept_handles } = self.access;
+        let FileAccess { is_direct, kept_handles, .. } = self.access;
         if kept_handles > 0
             && let Some((file, status)) = self.kept_file(index)?
         {
@@ -198,14 +201,15 @@ impl FilesystemBatch {
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let is_direct = self.access.is_direct;
+        let FileAccess { is_direct, may_spread, .. } = self.access;
         let folder = || self.root.join(common_folder(&self.keys));
-        if let Some(temporary) = self.temporaries.elsewhere(self.keys.len(), folder)
-            && replace::replace(path, temporary, bytes, is_direct).is_ok()
-        {
-            return Ok(());
+        if may_spread && let Some(temporary) = self.temporaries.elsewhere(self.keys.len(), folder) {
+            match replace::replace(path, temporary, bytes, is_direct) {
+                // The chunk's folder is on another disk, and others may be.
+                Err(error) if error.kind() == ErrorKind::CrossesDevices => self.temporaries.stay_beside(),
+                result => return result,
+            }
         }
-        // Also when the chunk's folder is not there yet, or on another disk.
         replace::replace(path, self.temporaries.beside(path)?, bytes, is_direct)
     }
 
@@ -261,6 +265,10 @@ impl ChunkStore for FilesystemBatch {
             Some(bytes) => self.replace(&path, bytes).map_err(|error| self.fault(index, "set", error)),
             None => replace::remove(&path).map_err(|error| self.fault(index, "delete", error)),
         }
+    }
+
+    fn end_of_write(&self) {
+        self.temporaries.finish();
     }
 }
 
@@ -380,10 +388,10 @@ mod tests {
     }
 
     const WAYS: [FileAccess; 4] = [
-        FileAccess { is_direct: false, kept_handles: 0 },
-        FileAccess { is_direct: true, kept_handles: 0 },
-        FileAccess { is_direct: false, kept_handles: 2 },
-        FileAccess { is_direct: true, kept_handles: 2 },
+        FileAccess { is_direct: false, kept_handles: 0, may_spread: true },
+        FileAccess { is_direct: true, kept_handles: 0, may_spread: true },
+        FileAccess { is_direct: false, kept_handles: 2, may_spread: true },
+        FileAccess { is_direct: true, kept_handles: 2, may_spread: true },
     ];
 
     #[test]
@@ -430,7 +438,7 @@ mod tests {
     fn temporary_files_are_made_elsewhere_where_making_them_is_slow() {
         let root = std::env::temp_dir().join(format!("wazarr-elsewhere-{}", std::process::id()));
         let keys: Vec<_> = (0..100).map(|number| format!("a/c/{}/{}", number / 8, number % 8)).collect();
-        let mut batch = FilesystemBatch::new(root.clone(), keys, FileAccess::default());
+        let mut batch = FilesystemBatch::new(root.clone(), keys, WAYS[0]);
         let value = |index: usize| vec![u8::try_from(index).unwrap(); 100 + index];
         batch.put(0, Some(b"old")).unwrap();
         batch.temporaries = Temporaries::after_slow_ones();
@@ -450,7 +458,7 @@ mod tests {
         fs::remove_dir_all(root.join("a")).unwrap();
         batch.put(5, Some(b"again")).unwrap();
         assert_eq!(fs::read(root.join(&batch.keys[5])).unwrap(), b"again");
-        drop(batch);
+        batch.end_of_write();
         assert_eq!(hidden(), Vec::<String>::new());
         fs::remove_dir_all(root).unwrap();
     }
@@ -466,7 +474,7 @@ mod tests {
         fs::create_dir_all(root.join("c")).unwrap();
         std::os::unix::fs::symlink(&other, root.join("c/1")).unwrap();
         let keys: Vec<_> = (0..100).map(|number| format!("c/{}/{}", number / 50, number % 50)).collect();
-        let mut batch = FilesystemBatch::new(root.clone(), keys, FileAccess::default());
+        let mut batch = FilesystemBatch::new(root.clone(), keys, WAYS[0]);
         batch.temporaries = Temporaries::after_slow_ones();
         for value in [b"one", b"two"] {
             for index in 0..batch.keys.len() {

@@ -108,4 +108,7 @@ pub trait ChunkStore: Sync {
     /// # Errors
     /// The store's failure.
     fn put(&self, index: usize, encoded: Option<&[u8]>) -> Result<(), Error>;
+
+    /// Told when a write is over, well or not.
+    fn end_of_write(&self) {}
 }

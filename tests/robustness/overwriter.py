@@ -1,4 +1,7 @@
-"""Overwrites arrays for ever, to be killed. Usage: overwriter FOLDER NUMBER; prints a line once at it."""
+"""Overwrites arrays for ever, to be killed; prints a line once at it.
+
+Usage: overwriter FOLDER NUMBER IS_SLOW, the last 1 where making files is to count as slow.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 import zarr
 
 import wazarr
+from wazarr import _native
 
 SHAPE = (64, 64)
 NAMES = ("plain", "compressed", "sharded", "many")
@@ -47,6 +51,7 @@ def main() -> None:
     wazarr.enable()
     arrays = open_arrays(Path(sys.argv[1]))
     number = int(sys.argv[2])
+    _native.count_files_as_slow(sys.argv[3] == "1")
     sys.stdout.write("writing\n")
     sys.stdout.flush()
     while True:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,6 +20,10 @@ from zarr.storage import LocalStore
 import wazarr
 from tests.pipelines import ORACLE_PATH, SUBJECT_IS_WAZARR, SUBJECT_PATH, pipeline
 from tests.stores.layouts import LAYOUTS, check_round_trip
+from wazarr import _native
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.skipif(
     not (SUBJECT_IS_WAZARR and sys.platform == "linux"), reason="what only our pipeline has, and on Linux"
@@ -167,6 +171,62 @@ def test_nothing_is_counted_when_off(tmp_path: Path) -> None:
         wazarr.reset_counters()
         make(tmp_path)[...]
     assert {counted(name) for name in ("direct", "direct_refused", "reused", "asked_ahead")} == {0}
+
+
+# --- temporary files in another part of the disk -----------------------------------------------------------
+
+
+def hidden(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+@pytest.fixture
+def worn(tmp_path: Path) -> Iterator[Path]:
+    """The folder of an array of 200 chunks where files count as slow to make: they are made elsewhere."""
+    _native.count_files_as_slow(True)
+    try:
+        with pipeline(SUBJECT_PATH):
+            array = make(tmp_path, chunks=(100,))
+            wazarr.reset_counters()
+            array[...] = VALUES
+        if sys.version_info < (3, 12):
+            assert counted("made_elsewhere") == 0
+            pytest.skip("there listing fails where a folder goes away")
+        if counted("made_elsewhere") == 0:
+            pytest.skip("no ext4, or one with a journal")
+        assert counted("made_elsewhere") == 200
+        yield tmp_path
+    finally:
+        _native.count_files_as_slow(False)
+
+
+def test_chunks_that_are_written_elsewhere_are_moved_into_place(worn: Path) -> None:
+    assert hidden(worn) == []
+    with pipeline(ORACLE_PATH):
+        assert np.array_equal(np.asarray(zarr.open_array(worn, path="a", mode="r")[...]), VALUES)
+    with pipeline(SUBJECT_PATH):
+        array = zarr.open_array(worn, path="a", mode="r+")
+        array[...] = VALUES + 1  # over the old ones
+        assert np.array_equal(np.asarray(array[...]), VALUES + 1)
+        shutil.rmtree(worn / "a" / "c")
+        array[...] = VALUES
+        assert np.array_equal(np.asarray(array[...]), VALUES)
+    assert hidden(worn) == []
+
+
+def test_a_write_that_fails_leaves_nothing_hidden(worn: Path) -> None:
+    chunk = worn / "a" / "c" / "150"
+    chunk.unlink()
+    (chunk / "x").mkdir(parents=True)
+    with pipeline(SUBJECT_PATH):
+        array = zarr.open_array(worn, path="a", mode="r+")
+        wazarr.reset_counters()
+        with pytest.raises(wazarr.errors.StoreError, match="a/c/150") as kept:  # with all that it holds
+            array[...] = VALUES
+    assert counted("made_elsewhere") > 0
+    assert hidden(worn) == []
+    assert kept.value.__traceback__ is not None
+    assert (chunk / "x").is_dir()
 
 
 # --- files that are kept open ----------------------------------------------------------------------------

@@ -5,7 +5,7 @@ mod values;
 mod zip;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -37,6 +37,13 @@ pub(crate) enum Backend {
     Fed(Vec<String>),
 }
 
+/// Whether folders may come and go beside chunks. Before 3.12 `Path.rglob`, with which `LocalStore` lists, raises
+/// where a folder goes away meanwhile.
+fn may_spread(py: Python<'_>) -> bool {
+    static MAY: OnceLock<bool> = OnceLock::new();
+    *MAY.get_or_init(|| py.version_info() >= (3, 12))
+}
+
 impl Backend {
     /// From what Python says of the store (`wazarr.stores.native_place`); `None` where chunks turn out to be
     /// such that only Python can read them.
@@ -49,7 +56,7 @@ impl Backend {
         match kind {
             "local" => {
                 let (root, is_direct, kept_handles): (PathBuf, bool, usize) = place.extract()?;
-                let access = FileAccess { is_direct, kept_handles };
+                let access = FileAccess { is_direct, kept_handles, may_spread: may_spread(place.py()) };
                 Ok(Some(Self::Filesystem(FilesystemBatch::new(root, keys, access))))
             }
             "memory" => {

@@ -36,8 +36,14 @@ pub(super) fn replace(
 /// Moves `temporary` to `path`; whatever file was there is gone afterwards.
 fn move_over(temporary: &Path, path: &Path) -> io::Result<()> {
     if exchange(temporary, path).is_err() {
-        // Nothing there yet, or no such system call here.
-        return fs::rename(temporary, path);
+        // Nothing there yet, perhaps no folder either, or no such system call here.
+        return match (fs::rename(temporary, path), path.parent()) {
+            (Err(error), Some(folder)) if error.kind() == ErrorKind::NotFound => {
+                fs::create_dir_all(folder)?;
+                fs::rename(temporary, path)
+            }
+            (renamed, _) => renamed,
+        };
     }
     match fs::remove_file(temporary) {
         Err(error) if error.kind() != ErrorKind::NotFound => {

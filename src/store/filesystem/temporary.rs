@@ -11,11 +11,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use crate::counters::COUNTERS;
 
 /// Tells the temporary files of one process apart.
 static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// Whether making files counts as slow without having been; for tests.
+static COUNTS_AS_SLOW: AtomicBool = AtomicBool::new(false);
+
+/// From now on making files counts as slow, or as what it is. For tests: nothing makes it slow reliably.
+pub fn count_files_as_slow(does: bool) {
+    COUNTS_AS_SLOW.store(does, Ordering::Relaxed);
+}
 
 /// What no other temporary file of this process or another one here is called.
 fn unique() -> String {
@@ -39,6 +49,7 @@ pub(super) struct Temporaries {
     slow: AtomicUsize,
     /// `None` inside when there is none to be had.
     elsewhere: OnceLock<Option<Elsewhere>>,
+    stays_beside: AtomicBool,
 }
 
 impl Temporaries {
@@ -51,13 +62,28 @@ impl Temporaries {
 
     /// Makes an empty file beside `path`, folders included.
     pub(super) fn beside(&self, path: &Path) -> io::Result<(File, PathBuf)> {
-        let start = Instant::now();
-        let created = create_beside(path);
-        if start.elapsed() > Self::SLOW {
-            self.slow.fetch_add(1, Ordering::Relaxed);
+        let mut has_folder = false;
+        loop {
+            let temporary = beside(path);
+            let start = Instant::now();
+            match create(&temporary) {
+                Ok(file) => {
+                    self.slow.fetch_add(usize::from(start.elapsed() > Self::SLOW), Ordering::Relaxed);
+                    self.made.fetch_add(1, Ordering::Relaxed);
+                    return Ok((file, temporary));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound && !has_folder => {
+                    if let Some(folder) = path.parent() {
+                        fs::create_dir_all(folder)?;
+                    }
+                    has_folder = true;
+                }
+                // Left by a process of the same number that was killed (in containers most have the same), or
+                // in use by one on another machine: the next number is free.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
         }
-        self.made.fetch_add(1, Ordering::Relaxed);
-        created
     }
 
     /// Makes an empty file elsewhere if that is worth it and possible. The batch has so many chunks, below `folder`.
@@ -66,19 +92,34 @@ impl Temporaries {
         chunks: usize,
         folder: impl FnOnce() -> PathBuf,
     ) -> Option<(File, PathBuf)> {
-        if chunks < Self::MIN_CHUNKS || !self.is_slow_here() {
+        if chunks < Self::MIN_CHUNKS || !self.is_slow_here() || self.stays_beside.load(Ordering::Relaxed) {
             return None;
         }
         let elsewhere = self.elsewhere.get_or_init(|| Elsewhere::near(&folder()).ok()).as_ref()?;
         let temporary = elsewhere.inner.join(format!(".{}", unique()));
-        Some((create(&temporary).ok()?, temporary))
+        // Who removes the folders of the batch meanwhile has removed this one as well.
+        let file = create(&temporary).ok()?;
+        COUNTERS.add_made_elsewhere();
+        Some((file, temporary))
+    }
+
+    /// From now on no file is made elsewhere.
+    pub(super) fn stay_beside(&self) {
+        self.stays_beside.store(true, Ordering::Relaxed);
+    }
+
+    /// Removes what was made for all files together: nothing is being written any more.
+    pub(super) fn finish(&self) {
+        if let Some(Some(elsewhere)) = self.elsewhere.get() {
+            elsewhere.remove();
+        }
     }
 
     /// As if the files so far had been slow.
     #[cfg(test)]
     pub(super) fn after_slow_ones() -> Self {
         let many = usize::MAX / 8;
-        Self { made: many.into(), slow: many.into(), elsewhere: OnceLock::new() }
+        Self { made: many.into(), slow: many.into(), ..Self::default() }
     }
 
     /// Whether folders in other groups can be had in `folder`; a batch that has slow files has one then.
@@ -92,28 +133,7 @@ impl Temporaries {
     /// Whether most files so far took long; one that had to wait for its turn tells nothing.
     fn is_slow_here(&self) -> bool {
         let (made, slow) = (self.made.load(Ordering::Relaxed), self.slow.load(Ordering::Relaxed));
-        made >= Self::SAMPLE && slow * 4 >= made * 3
-    }
-}
-
-/// Makes an empty file beside `path`, folders included.
-fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
-    let mut has_folder = false;
-    loop {
-        let temporary = beside(path);
-        match create(&temporary) {
-            Ok(file) => return Ok((file, temporary)),
-            Err(error) if error.kind() == ErrorKind::NotFound && !has_folder => {
-                if let Some(folder) = path.parent() {
-                    fs::create_dir_all(folder)?;
-                }
-                has_folder = true;
-            }
-            // Left by a process of the same number that was killed (in containers most have the same), or
-            // in use by one on another machine: the next number is free.
-            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
+        (made >= Self::SAMPLE && slow * 4 >= made * 3) || COUNTS_AS_SLOW.load(Ordering::Relaxed)
     }
 }
 
@@ -122,41 +142,74 @@ fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
 struct Elsewhere {
     outer: PathBuf,
     inner: PathBuf,
+    is_removed: AtomicBool,
 }
 
 impl Elsewhere {
-    /// Makes the two below `folder`, on an ext4.
+    /// Makes the two below `folder`, on an ext4 that is not known to have a journal.
     fn near(folder: &Path) -> io::Result<Self> {
-        let name = unique();
-        let outer = folder.join(format!(".wazarr.{name}"));
+        if !is_worth_it(&File::open(folder)?) {
+            return Err(ErrorKind::Unsupported.into());
+        }
+        let outer = loop {
+            let outer = folder.join(format!(".wazarr.{}", unique()));
+            match fs::create_dir(&outer) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {} // a killed process left it
+                created => break created.map(|()| outer)?,
+            }
+        };
         // The group is chosen by the name: every batch has another.
         let time = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
-        let inner = outer.join(format!("{time}-{name}"));
-        fs::create_dir(&outer)?;
-        let elsewhere = Self { outer, inner };
+        let inner = outer.join(format!("{time}-{}", unique()));
+        let elsewhere = Self { outer, inner, is_removed: AtomicBool::new(false) };
         spread_below(&elsewhere.outer)?;
         fs::create_dir(&elsewhere.inner)?;
         Ok(elsewhere)
+    }
+
+    fn remove(&self) {
+        if !self.is_removed.swap(true, Ordering::Relaxed) {
+            // Best effort: both are empty, but for a file that could not be removed.
+            let _ = fs::remove_dir(&self.inner);
+            let _ = fs::remove_dir(&self.outer);
+        }
     }
 }
 
 impl Drop for Elsewhere {
     fn drop(&mut self) {
-        // Best effort: both are empty, but for a file that could not be removed.
-        let _ = fs::remove_dir(&self.inner);
-        let _ = fs::remove_dir(&self.outer);
+        self.remove();
     }
+}
+
+/// Whether a folder is on an ext4, and not on one that has a journal: there no file is passed over.
+#[cfg(target_os = "linux")]
+fn is_worth_it(folder: &File) -> bool {
+    super::folder::is_ext(folder) && !has_journal(folder).unwrap_or(false)
+}
+
+/// Whether an ext4 has a journal, if the system tells.
+#[cfg(target_os = "linux")]
+fn has_journal(file: &File) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let device = file.metadata()?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let device = fs::read_link(format!("/sys/dev/block/{major}:{minor}"))?;
+    let name = device.file_name().unwrap_or_default();
+    let task = fs::read_to_string(Path::new("/sys/fs/ext4").join(name).join("journal_task"))?;
+    Ok(task.trim() != "<none>")
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_worth_it(_: &File) -> bool {
+    false
 }
 
 /// Lets the folders that are made in `folder` go to groups of their own.
 #[cfg(target_os = "linux")]
 fn spread_below(folder: &Path) -> io::Result<()> {
     use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags};
-
     let folder = File::open(folder)?;
-    if !super::folder::is_ext(&folder) {
-        return Err(ErrorKind::Unsupported.into());
-    }
     let flags = ioctl_getflags(&folder)?;
     Ok(ioctl_setflags(&folder, flags | IFlags::TOPDIR)?)
 }
