@@ -19,6 +19,10 @@ use crate::counters::COUNTERS;
 /// Tells the temporary files of one process apart.
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
+/// Which of the other groups of blocks is in use: a group whose tables were read from the disk once is faster than
+/// another one, until too much is passed over there as well.
+static GROUP: AtomicU64 = AtomicU64::new(0);
+
 /// Whether making files counts as slow without having been; for tests.
 static COUNTS_AS_SLOW: AtomicBool = AtomicBool::new(false);
 
@@ -59,6 +63,8 @@ impl Temporaries {
     const MIN_CHUNKS: usize = 4 * Self::SAMPLE;
     /// A file takes 5 to 10 µs where nothing is passed over, and up to 150 µs where a whole group is.
     const SLOW: Duration = Duration::from_micros(30);
+    /// Another group takes time at first: this one is used as long as most files take less.
+    const SLOW_ELSEWHERE: Duration = Duration::from_micros(60);
 
     /// Makes an empty file beside `path`, folders included.
     pub(super) fn beside(&self, path: &Path) -> io::Result<(File, PathBuf)> {
@@ -97,8 +103,11 @@ impl Temporaries {
         }
         let elsewhere = self.elsewhere.get_or_init(|| Elsewhere::near(&folder()).ok()).as_ref()?;
         let temporary = elsewhere.inner.join(format!(".{}", unique()));
+        let start = Instant::now();
         // Who removes the folders of the batch meanwhile has removed this one as well.
         let file = create(&temporary).ok()?;
+        elsewhere.slow.fetch_add(usize::from(start.elapsed() > Self::SLOW_ELSEWHERE), Ordering::Relaxed);
+        elsewhere.made.fetch_add(1, Ordering::Relaxed);
         COUNTERS.add_made_elsewhere();
         Some((file, temporary))
     }
@@ -142,6 +151,8 @@ impl Temporaries {
 struct Elsewhere {
     outer: PathBuf,
     inner: PathBuf,
+    made: AtomicUsize,
+    slow: AtomicUsize,
     is_removed: AtomicBool,
 }
 
@@ -158,10 +169,11 @@ impl Elsewhere {
                 created => break created.map(|()| outer)?,
             }
         };
-        // The group is chosen by the name: every batch has another.
-        let time = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
-        let inner = outer.join(format!("{time}-{}", unique()));
-        let elsewhere = Self { outer, inner, is_removed: AtomicBool::new(false) };
+        // The name chooses the group: processes, and this one after a while, have different ones.
+        let group = GROUP.load(Ordering::Relaxed);
+        let inner = outer.join(format!("{}-{group}", std::process::id()));
+        let elsewhere =
+            Self { outer, inner, made: 0.into(), slow: 0.into(), is_removed: AtomicBool::new(false) };
         spread_below(&elsewhere.outer)?;
         fs::create_dir(&elsewhere.inner)?;
         Ok(elsewhere)
@@ -169,6 +181,9 @@ impl Elsewhere {
 
     fn remove(&self) {
         if !self.is_removed.swap(true, Ordering::Relaxed) {
+            if self.slow.load(Ordering::Relaxed) * 2 > self.made.load(Ordering::Relaxed) {
+                GROUP.fetch_add(1, Ordering::Relaxed);
+            }
             // Best effort: both are empty, but for a file that could not be removed.
             let _ = fs::remove_dir(&self.inner);
             let _ = fs::remove_dir(&self.outer);
