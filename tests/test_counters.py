@@ -76,7 +76,7 @@ def test_whole_arrays(name: str) -> None:
             "write": traffic if direction == "write" else nothing,
             "codec_steps": {"native": native, "wasm": 0, "python": python},
             "store_requests": {"native": chunks, "python": 0, "bytes_fetched": 0, "bytes_wasted": 0},
-            "files": {"direct": 0, "direct_refused": 0, "reused": 0, "asked_ahead": 0},
+            "files": {"direct": 0, "direct_refused": 0, "reused": 0, "asked_ahead": 0, "made_elsewhere": 0},
             "fallbacks": {},
         }, direction
 
