@@ -181,13 +181,13 @@ test-servers: $(MAIN_VENV)/.dependencies  ## Install Azurite (npm) and fake-gcs-
 
 .PHONY: test
 test: both $(INSTALLED) test-servers  ## Rust tests without Python, then pytest under both Pythons
-	cargo test --locked --no-default-features
+	cargo test --locked --no-default-features --features remote
 	@$(call run_pytest, and not slow)
 	@$(MAKE) --no-print-directory both REQUIRE_BOTH=
 
 .PHONY: test-all
 test-all: both $(INSTALLED) test-servers  ## The same with the slow tests
-	cargo test --locked --no-default-features
+	cargo test --locked --no-default-features --features remote
 	@$(call run_pytest,)
 	@$(MAKE) --no-print-directory both REQUIRE_BOTH=
 

@@ -12,6 +12,7 @@ mod errors;
 mod index;
 mod memory;
 mod objects;
+mod obstore;
 mod read_job;
 mod remote;
 mod run;

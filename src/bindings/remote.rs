@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3_object_store::PyExternalObjectStore;
 use tokio::runtime::{Builder, Runtime};
 
+use super::obstore;
 use super::run::{self, Limits};
 use crate::error::Error;
 use crate::kept;
@@ -85,8 +85,7 @@ pub(crate) fn open_object_store(
     retries: usize,
 ) -> PyResult<RemoteHandle> {
     run::caught(py, || {
-        let opened: PyExternalObjectStore = store.extract()?;
-        Ok(RemoteHandle { store: Arc::new(ObjectRemote::new(opened.into_dyn(), retries)) })
+        Ok(RemoteHandle { store: Arc::new(ObjectRemote::new(obstore::like(store)?, retries)) })
     })
 }
 

@@ -1,5 +1,6 @@
 //! Stores that answer requests for values or parts of them, later: on the network.
 
+pub mod client;
 pub mod http;
 pub mod object;
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from tests.servers.request import Request
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable
     from pathlib import Path
 
@@ -34,6 +35,11 @@ Ranges = Literal["all", "none", "no suffix: 416", "no suffix: 200"]
 class FileServer:
     """The server; a context manager that starts and stops it.
 
+    Parameters
+    ----------
+    tls : ssl.SSLContext, optional
+        Speak HTTPS with it.
+
     Attributes
     ----------
     files : dict of str to bytes
@@ -44,7 +50,8 @@ class FileServer:
         Requests in flight at the most since `forget`, connections now, and at the most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.files: dict[str, bytes] = {}
         self.port = 0
         self._loop = asyncio.new_event_loop()
@@ -110,7 +117,8 @@ class FileServer:
 
     def url(self, path: str = "", host: str = "127.0.0.1") -> str:
         """Return the address of a path, percent-encoded."""
-        return f"http://{host}:{self.port}/{urllib.parse.quote(path)}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{host}:{self.port}/{urllib.parse.quote(path)}"
 
     def chunks(self, method: str = "GET") -> list[Request]:
         """Return the logged requests that are not about metadata."""
@@ -145,7 +153,7 @@ class FileServer:
     async def _main(self) -> None:
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=512)
+        server = await asyncio.start_server(self._converse, "127.0.0.1", 0, backlog=512, ssl=self._tls)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._stop.wait()

@@ -50,18 +50,15 @@ def over_files(
     path: str = "array",
     *,
     read_only: bool = True,
-    session_token: str | None = None,
 ) -> Store:
     """Return a cloud's store of what the file server has below `prefix_of`.
 
-    It never looks at signatures, and can fail in more ways than a cloud's own server. The session token is
-    S3's.
+    It never looks at signatures, and can fail in more ways than a cloud's own server.
     """
     endpoint = server.url().rstrip("/")
     if cloud == "s3":
         from obstore.store import S3Store
 
-        token: dict[str, Any] = {} if session_token is None else {"session_token": session_token}
         store: Any = S3Store(
             "files",
             prefix=path,
@@ -72,7 +69,6 @@ def over_files(
             virtual_hosted_style_request=False,
             client_options={"allow_http": True},
             retry_config=RETRIES,
-            **token,
         )
         return ObjectStore(store, read_only=read_only)
     cls = AzureContainer if cloud == "azure" else GoogleBucket
