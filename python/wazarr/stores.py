@@ -211,8 +211,8 @@ def _remote_handle(backend: Any) -> _native.RemoteHandle | None:
         retries = (backend.retry_config or {}).get("max_retries", config.store_patience()[0])
         handle = None if _awaits_credentials(backend) else _native.open_object_store(backend, retries)
     except BaseException as error:
-        # Whatever another version's settings lead to: its own methods serve. obstore panics when it is asked for
-        # the settings of a store that has some of the client's among its own.
+        # Whatever another version's settings lead to: its own methods serve. obstore panics when it is asked
+        # for the settings of a store that has some of the client's among its own.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         handle = None

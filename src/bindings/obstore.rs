@@ -21,6 +21,19 @@ use pyo3_object_store::{PyAzureStore, PyClientOptions, PyGCSStore, PyS3Store};
 
 use crate::store::remote::client::Connector;
 
+const OF_A_BUCKET: [&str; 5] = ["client_options", "config", "credential_provider", "prefix", "retry_config"];
+
+/// Refuses settings of other names: what they ask for would not be done.
+fn known(settings: &Bound<'_, PyDict>, names: &[&str]) -> PyResult<()> {
+    for (name, value) in settings {
+        let name = name.extract::<String>()?;
+        if !value.is_none() && !names.contains(&name.as_str()) {
+            return Err(PyValueError::new_err(format!("a setting {name:?} is not known")));
+        }
+    }
+    Ok(())
+}
+
 /// How a store was made.
 struct Settings<'py> {
     args: Bound<'py, PyTuple>,
@@ -28,8 +41,14 @@ struct Settings<'py> {
 }
 
 impl<'py> Settings<'py> {
-    fn of(store: &Bound<'py, PyAny>) -> PyResult<Self> {
-        let (args, kwargs) = store.call_method0("__getnewargs_ex__")?.extract()?;
+    /// Asks a store for its settings; those of another version of obstore may be more than are known here.
+    fn of(store: &Bound<'py, PyAny>, arg_count: usize, names: &[&str]) -> PyResult<Self> {
+        let (args, kwargs): (Bound<'_, PyTuple>, Bound<'_, PyDict>) =
+            store.call_method0("__getnewargs_ex__")?.extract()?;
+        if args.len() != arg_count {
+            return Err(PyValueError::new_err(format!("a store made from {} values", args.len())));
+        }
+        known(&kwargs, names)?;
         Ok(Self { args, kwargs })
     }
 
@@ -53,15 +72,21 @@ impl<'py> Settings<'py> {
     }
 
     fn connector(&self) -> PyResult<Connector> {
-        let options = self.get("client_options")?;
-        let pem = options.map(|options| options.cast::<PyDict>()?.get_item("root_certificate"));
-        let pem = pem.transpose()?.flatten().map(|pem| pem.extract::<Vec<u8>>()).transpose()?;
-        Connector::new(pem.as_deref()).map_err(refused)
+        let Some(options) = self.get("client_options")? else {
+            return Connector::new(None, None).map_err(refused);
+        };
+        let options = options.cast::<PyDict>()?;
+        let certificates = options.get_item("root_certificate")?;
+        let certificates = certificates.map(|pem| pem.extract::<Vec<u8>>()).transpose()?;
+        let agent = options.get_item("user_agent")?.map(|agent| agent.extract::<String>()).transpose()?;
+        Connector::new(certificates.as_deref(), agent.as_deref()).map_err(refused)
     }
 
     fn retries(&self) -> PyResult<Option<RetryConfig>> {
         let Some(given) = self.get("retry_config")? else { return Ok(None) };
         let given = given.cast::<PyDict>()?;
+        let backoff = given.get_item("backoff")?;
+        known(given, &["backoff", "max_retries", "retry_timeout"])?;
         let mut retries = RetryConfig::default();
         if let Some(count) = given.get_item("max_retries")? {
             retries.max_retries = count.extract()?;
@@ -69,7 +94,8 @@ impl<'py> Settings<'py> {
         if let Some(timeout) = given.get_item("retry_timeout")? {
             retries.retry_timeout = timeout.extract()?;
         }
-        if let Some(backoff) = given.get_item("backoff")? {
+        if let Some(backoff) = backoff {
+            known(backoff.cast()?, &["base", "init_backoff", "max_backoff"])?;
             retries.backoff.init_backoff = backoff.get_item("init_backoff")?.extract()?;
             retries.backoff.max_backoff = backoff.get_item("max_backoff")?.extract()?;
             retries.backoff.base = backoff.get_item("base")?.extract()?;
@@ -116,27 +142,29 @@ macro_rules! speaking_as {
 /// One of the three clouds' stores.
 macro_rules! like {
     ($settings:expr, $class:ty, $builder:ty, $key:ty) => {{
+        let settings = $settings;
         // What the environment says comes first, so that all else overrides it.
-        let mut builder = speaking_as!($settings, <$builder>::from_env());
-        if let Some(twin) = $settings.twin::<$class>()? {
+        let mut builder = speaking_as!(settings, <$builder>::from_env());
+        if let Some(twin) = settings.twin::<$class>()? {
             builder = builder.with_credentials(twin.get().as_ref().inner().credentials().clone());
         }
-        for (key, value) in $settings.config::<$key>()? {
+        for (key, value) in settings.config::<$key>()? {
             builder = builder.with_config(key, value);
         }
-        $settings.below_prefix(builder.build().map_err(refused)?)
+        settings.below_prefix(builder.build().map_err(refused)?)
     }};
 }
 
 /// The store that an obstore object describes: the same configuration, credentials, retries and client options.
 pub(super) fn like(theirs: &Bound<'_, PyAny>) -> PyResult<Arc<dyn ObjectStore>> {
-    let settings = Settings::of(theirs)?;
     let class = theirs.get_type().name()?.to_string();
+    let in_bucket = || Settings::of(theirs, 0, &OF_A_BUCKET);
     match class.as_str() {
-        "S3Store" => like!(settings, PyS3Store, AmazonS3Builder, AmazonS3ConfigKey),
-        "AzureStore" => like!(settings, PyAzureStore, MicrosoftAzureBuilder, AzureConfigKey),
-        "GCSStore" => like!(settings, PyGCSStore, GoogleCloudStorageBuilder, GoogleConfigKey),
+        "S3Store" => like!(in_bucket()?, PyS3Store, AmazonS3Builder, AmazonS3ConfigKey),
+        "AzureStore" => like!(in_bucket()?, PyAzureStore, MicrosoftAzureBuilder, AzureConfigKey),
+        "GCSStore" => like!(in_bucket()?, PyGCSStore, GoogleCloudStorageBuilder, GoogleConfigKey),
         "HTTPStore" => {
+            let settings = Settings::of(theirs, 1, &["client_options", "retry_config"])?;
             let url = settings.args.get_item(0)?.extract::<String>()?;
             let builder = speaking_as!(settings, HttpBuilder::new().with_url(url));
             Ok(Arc::new(builder.build().map_err(refused)?))

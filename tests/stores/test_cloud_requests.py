@@ -139,3 +139,54 @@ async def test_requests_of_a_cancelled_task_are_closed(
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(task, 30)
     assert await asyncio.to_thread(file_server.wait, lambda: file_server.in_flight == 0)
+
+
+def _deletes(code: str | None) -> bytes:
+    """Return S3's answer to a request to delete one chunk: done, or an error of that code."""
+    key = "<Key>array/c/3</Key>"
+    said = f"<Error>{key}<Code>{code}</Code><Message>{SECRET}</Message></Error>"
+    return f"<DeleteResult>{f'<Deleted>{key}</Deleted>' if code is None else said}</DeleteResult>".encode()
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "attempts"),
+    [
+        ("AccessDenied", 403, 1),
+        ("SlowDown", 503, 1 + RETRIES["max_retries"]),
+        ("InternalError", 500, 1 + RETRIES["max_retries"]),
+        ("SomethingNew", None, 1),
+        (SECRET, None, 1),
+    ],
+)
+def test_a_refused_delete_is_a_store_error(
+    code: str, status: int | None, attempts: int, cloud: str, file_server: FileServer, tmp_path: Path
+) -> None:
+    """S3 answers a request to delete many with 200, and says inside what became of each."""
+    if cloud != "s3":
+        pytest.skip("the others delete one by one, and have statuses for it")
+    open_served(cloud, file_server, tmp_path, chunks=(80,))
+    with pipeline(SUBJECT_PATH):
+        array = zarr.open_array(over_files(cloud, file_server, read_only=False), mode="r+")
+    file_server.schedule = lambda request: (
+        Fault("status", 200, body=_deletes(code)) if request.method == "POST" else None
+    )
+    with pytest.raises(wazarr.errors.StoreError, match="c/3") as failure:
+        array[240:320] = 0
+    error: Any = failure.value
+    assert error.status == status
+    assert error.attempt == attempts == sum(request.method == "POST" for request in file_server.log)
+    assert not [text for text in texts_of(error) if SECRET in text]
+
+
+def test_a_delete_is_tried_again(cloud: str, file_server: FileServer, tmp_path: Path) -> None:
+    if cloud != "s3":
+        pytest.skip("the others delete one by one")
+    open_served(cloud, file_server, tmp_path, chunks=(80,))
+    with pipeline(SUBJECT_PATH):
+        array = zarr.open_array(over_files(cloud, file_server, read_only=False), mode="r+")
+    answers = iter([_deletes("InternalError"), _deletes(None)])
+    file_server.schedule = lambda request: (
+        Fault("status", 200, body=next(answers)) if request.method == "POST" else None
+    )
+    array[240:320] = 0
+    assert next(answers, None) is None

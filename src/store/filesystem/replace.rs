@@ -1,8 +1,9 @@
-//! Values are replaced as a whole: written to a file of their own ([`temporary`](super::temporary)), hidden and with
-//! a name that is no chunk key, then moved over the old one. A process that dies at any moment leaves the old value or the new. (Against a
-//! power cut nothing is promised: nothing is flushed to the disk before the move.) On Linux the two files change
-//! places (`RENAME_EXCHANGE`) and the old one is removed: a rename *over* a file makes ext4 flush the new data at
-//! once, which costs several times the write. Where the exchange is not supported a plain rename serves.
+//! Values are replaced as a whole: written to a file of their own ([`temporary`](super::temporary)), hidden and
+//! with a name that is no chunk key, then moved over the old one. A process that dies at any moment leaves the old
+//! value or the new. (Against a power cut nothing is promised: nothing is flushed to the disk before the move.) On
+//! Linux the two files change places (`RENAME_EXCHANGE`) and the old one is removed: a rename *over* a file makes
+//! ext4 flush the new data at once, which costs several times the write. Where the exchange is not supported a
+//! plain rename serves.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};

@@ -1,6 +1,7 @@
 //! Stores of the `object_store` crate: S3, Google Cloud Storage, Azure, HTTP.
 
 use std::error::Error as _;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -165,17 +166,67 @@ fn fault_of(error: &object_store::Error) -> RemoteFault {
         let rest = text.split_once(marker)?.1.trim_start();
         rest.split(|character: char| !character.is_ascii_digit()).next()?.parse::<usize>().ok()
     };
+    let refused = refused_delete(&text);
     let status = match error {
         object_store::Error::PermissionDenied { .. } => Some(403),
         object_store::Error::Unauthenticated { .. } => Some(401),
+        _ if refused.is_some() => refused.and_then(|(_, status)| status),
         _ => after("status code: ").and_then(|status| u16::try_from(status).ok()),
     };
     let attempt = after(", after ").map_or(1, |retries| retries + 1);
-    let message = match status {
-        Some(status) => format!("the server answered {status}"),
-        None => without_secrets(text.split_once(" - ").map_or(text.as_str(), |(_, what)| what)),
+    let message = match (refused, status) {
+        (Some((code, _)), _) => format!("the server answered {code}"),
+        (None, Some(status)) => format!("the server answered {status}"),
+        (None, None) => without_secrets(text.split_once(" - ").map_or(text.as_str(), |(_, what)| what)),
     };
     RemoteFault { message, status, attempt }
+}
+
+/// What S3 says of one key of a request to delete many, which as a whole is answered with 200: its code for an
+/// error, and the status that it has elsewhere (Amazon S3 API Reference, "Error responses").
+fn refused_delete(text: &str) -> Option<(&str, Option<u16>)> {
+    let code = if let Some(said) = text.strip_prefix("DeleteObjects request failed for key ") {
+        // The words before it are the server's.
+        said.rsplit_once("(code: ")?.1.strip_suffix(')')?
+    } else if let Some((_, body)) = text.split_once("Server returned error response: ") {
+        // What the crate tried again, as it may pass.
+        body.split_once("<Code>")
+            .and_then(|(_, rest)| rest.split_once("</Code>"))
+            .map_or("", |(code, _)| code)
+    } else if text.starts_with("Got invalid DeleteObjects response") {
+        return Some((UNCLEAR, None));
+    } else {
+        return None;
+    };
+    let status = match code {
+        "BadDigest" | "InvalidRequest" | "MalformedXML" | "RequestTimeout" => 400,
+        "AccessDenied"
+        | "AllAccessDisabled"
+        | "ExpiredToken"
+        | "InvalidAccessKeyId"
+        | "SignatureDoesNotMatch" => 403,
+        "NoSuchBucket" | NO_SUCH_KEY | "NoSuchVersion" => 404,
+        "MethodNotAllowed" => 405,
+        "OperationAborted" => 409,
+        "InternalError" => 500,
+        "ServiceUnavailable" | "SlowDown" => 503,
+        // Codes are of letters, and short; keys and signatures are not.
+        _ if !code.is_empty() && code.len() <= 40 && code.bytes().all(|byte| byte.is_ascii_alphabetic()) => {
+            return Some((code, None));
+        }
+        _ => return Some((UNCLEAR, None)),
+    };
+    Some((code, Some(status)))
+}
+
+const NO_SUCH_KEY: &str = "NoSuchKey";
+const UNCLEAR: &str = "with an error that is none of S3's";
+
+/// Whether there was nothing to delete.
+fn is_gone(error: &object_store::Error) -> bool {
+    let text = error.source().map(ToString::to_string).unwrap_or_default();
+    matches!(error, object_store::Error::NotFound { .. })
+        || matches!(refused_delete(&text), Some((NO_SUCH_KEY, _)))
 }
 
 fn path_of(key: &str) -> Result<Path, RemoteFault> {
@@ -206,9 +257,16 @@ impl RemoteStore for ObjectRemote {
 
     fn delete<'a>(&'a self, key: &'a str) -> Answer<'a, ()> {
         async move {
-            match self.store.delete(&path_of(key)?).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-                Err(error) => Err(fault_of(&error)),
+            let path = path_of(key)?;
+            // The crate panics where S3 answers for a key that it was not asked to delete.
+            match AssertUnwindSafe(self.store.delete(&path)).catch_unwind().await {
+                Ok(Err(error)) if !is_gone(&error) => Err(fault_of(&error)),
+                Ok(_) => Ok(()),
+                Err(_) => Err(RemoteFault {
+                    message: format!("the server answered {UNCLEAR}"),
+                    status: None,
+                    attempt: 1,
+                }),
             }
         }
         .boxed()
@@ -216,5 +274,59 @@ impl RemoteStore for ObjectRemote {
 
     fn location(&self, key: &str) -> String {
         format!("{key:?} in {}", without_secrets(&self.store.to_string()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn generic(text: &str) -> object_store::Error {
+        object_store::Error::Generic { store: "S3", source: text.to_owned().into() }
+    }
+
+    #[test]
+    fn keys_that_are_not_deleted_have_a_status() {
+        let refused = |code: &str| {
+            let text = format!(
+                "DeleteObjects request failed for key a/c/3: not (code: X) with s3cret (code: {code})"
+            );
+            fault_of(&generic(&text))
+        };
+        for (code, status) in [("AccessDenied", 403), ("InternalError", 500), ("SlowDown", 503)] {
+            let fault = refused(code);
+            assert_eq!((fault.message, fault.status), (format!("the server answered {code}"), Some(status)));
+        }
+        assert_eq!(refused("SomethingNew").status, None);
+        for odd in ["", "a b", "<s3cret>", "AKIAIOSFODNN7EXAMPLE"] {
+            let fault = refused(odd);
+            assert_eq!(
+                (fault.message, fault.status),
+                (format!("the server answered {UNCLEAR}"), None),
+                "{odd}"
+            );
+        }
+        let fault = fault_of(&generic("Got invalid DeleteObjects response: unknown variant `s3cret`"));
+        assert_eq!(fault.message, format!("the server answered {UNCLEAR}"));
+        let gone = "DeleteObjects request failed for key a: b (code: NoSuchKey)";
+        assert!(is_gone(&generic(gone)) && !is_gone(&generic(&gone.replace("Key)", "Bucket)"))));
+    }
+
+    #[test]
+    fn answers_are_not_repeated() {
+        let fault = fault_of(&generic(
+            "Error performing GET http://h/a?sig=s3cret in 2ms, after 3 retries - Server returned non-2xx status code: 503 Slow: s3cret",
+        ));
+        assert_eq!(
+            (fault.message.as_str(), fault.status, fault.attempt),
+            ("the server answered 503", Some(503), 4)
+        );
+        let fault = fault_of(&generic(
+            "Error performing POST http://h/ in 2ms, after 3 retries, max_retries: 3  - Server returned error response: <Code>SlowDown</Code>s3cret InternalError",
+        ));
+        assert_eq!(
+            (fault.message.as_str(), fault.status, fault.attempt),
+            ("the server answered SlowDown", Some(503), 4)
+        );
     }
 }
