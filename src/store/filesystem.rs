@@ -202,15 +202,16 @@ impl FilesystemBatch {
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let FileAccess { is_direct, may_spread, .. } = self.access;
+        let may_spread = may_spread && self.temporaries.may_spread(self.keys.len());
         let folder = || self.root.join(common_folder(&self.keys));
-        if may_spread && let Some(temporary) = self.temporaries.elsewhere(self.keys.len(), folder) {
+        if may_spread && let Some(temporary) = self.temporaries.elsewhere(folder) {
             match replace::replace(path, temporary, bytes, is_direct) {
                 // The chunk's folder is on another disk, and others may be.
                 Err(error) if error.kind() == ErrorKind::CrossesDevices => self.temporaries.stay_beside(),
                 result => return result,
             }
         }
-        replace::replace(path, self.temporaries.beside(path)?, bytes, is_direct)
+        replace::replace(path, self.temporaries.beside(path, may_spread)?, bytes, is_direct)
     }
 
     fn fault(&self, index: usize, operation: &'static str, source: io::Error) -> Error {

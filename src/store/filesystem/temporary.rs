@@ -7,6 +7,7 @@
 //! group, from where they are moved as before. (A folder goes to another group than its parent's if that has the flag
 //! `T` of `chattr`, "top of a hierarchy".)
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -31,9 +32,21 @@ pub fn count_files_as_slow(does: bool) {
     COUNTS_AS_SLOW.store(does, Ordering::Relaxed);
 }
 
-/// What no other temporary file of this process or another one here is called.
-fn unique() -> String {
-    format!("{}-{}.partial", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+/// How the name ends that no other temporary file of this process or another one here has. Not a text: there is one
+/// for each chunk, and it goes into a longer one.
+struct Unique {
+    process: u32,
+    number: u64,
+}
+
+fn unique() -> Unique {
+    Unique { process: std::process::id(), number: NEXT.fetch_add(1, Ordering::Relaxed) }
+}
+
+impl fmt::Display for Unique {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}.partial", self.process, self.number)
+    }
 }
 
 /// A hidden name beside `path` that no chunk has: it starts with a dot and ends like zarr-python's own.
@@ -66,16 +79,24 @@ impl Temporaries {
     /// Another group takes time at first: this one is used as long as most files take less.
     const SLOW_ELSEWHERE: Duration = Duration::from_micros(60);
 
-    /// Makes an empty file beside `path`, folders included.
-    pub(super) fn beside(&self, path: &Path) -> io::Result<(File, PathBuf)> {
+    /// Whether files of a batch of so many chunks may be made elsewhere.
+    pub(super) fn may_spread(&self, chunks: usize) -> bool {
+        chunks >= Self::MIN_CHUNKS && !self.stays_beside.load(Ordering::Relaxed)
+    }
+
+    /// Makes an empty file beside `path`, folders included. How long that takes is noted where others may be made
+    /// elsewhere.
+    pub(super) fn beside(&self, path: &Path, may_spread: bool) -> io::Result<(File, PathBuf)> {
         let mut has_folder = false;
         loop {
             let temporary = beside(path);
-            let start = Instant::now();
+            let start = may_spread.then(Instant::now);
             match create(&temporary) {
                 Ok(file) => {
-                    self.slow.fetch_add(usize::from(start.elapsed() > Self::SLOW), Ordering::Relaxed);
-                    self.made.fetch_add(1, Ordering::Relaxed);
+                    if let Some(start) = start {
+                        self.slow.fetch_add(usize::from(start.elapsed() > Self::SLOW), Ordering::Relaxed);
+                        self.made.fetch_add(1, Ordering::Relaxed);
+                    }
                     return Ok((file, temporary));
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound && !has_folder => {
@@ -92,13 +113,9 @@ impl Temporaries {
         }
     }
 
-    /// Makes an empty file elsewhere if that is worth it and possible. The batch has so many chunks, below `folder`.
-    pub(super) fn elsewhere(
-        &self,
-        chunks: usize,
-        folder: impl FnOnce() -> PathBuf,
-    ) -> Option<(File, PathBuf)> {
-        if chunks < Self::MIN_CHUNKS || !self.is_slow_here() || self.stays_beside.load(Ordering::Relaxed) {
+    /// Makes an empty file elsewhere, in the `folder` that all chunks are below, if that is worth it and possible.
+    pub(super) fn elsewhere(&self, folder: impl FnOnce() -> PathBuf) -> Option<(File, PathBuf)> {
+        if !self.is_slow_here() {
             return None;
         }
         let elsewhere = self.elsewhere.get_or_init(|| Elsewhere::near(&folder()).ok()).as_ref()?;
