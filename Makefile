@@ -140,10 +140,11 @@ fmt: .venv/.dependencies  ## Format Rust and Python
 	.venv/bin/ruff check --fix --exit-zero --quiet
 
 .PHONY: lint
-lint: $(MAIN_VENV)/.installed  ## Formatting, clippy, ruff, mypy, stubs against the native module
+lint: $(MAIN_VENV)/.installed  ## Formatting, clippy, links of the documentation, ruff, mypy, stubs against the native module
 	cargo fmt --check
 	cargo clippy --locked --all-targets --no-default-features -- -D warnings
 	cargo clippy --locked --all-targets -- -D warnings
+	@$(MAKE) --no-print-directory docs
 	$(MAIN_VENV)/bin/ruff format --check
 	$(MAIN_VENV)/bin/ruff check
 	$(MAIN_VENV)/bin/mypy
@@ -223,7 +224,8 @@ wheel: $(WHEELS)/.built-$(PROFILE)  ## Build the wheel into dist/ and run the de
 
 .PHONY: docs
 docs: toolchain  ## Rust documentation of the engine, into target/doc
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --no-default-features --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
+		cargo doc --locked --no-deps --document-private-items
 
 .PHONY: clean
 clean:  ## Remove everything made here; the build cache stays (make clean-cache)

@@ -270,8 +270,8 @@ impl Extent {
 
 /// Output regions of a batch's chunks, none of which shares a byte with another, all inside the output.
 ///
-/// Made only by [`DisjointRegions::prove`] and [`DisjointRegions::serial`]; whoever holds one may write
-/// the regions from several threads if [`DisjointRegions::is_parallel`], else one after the other.
+/// Made only by [`DisjointRegions::prove`]; whoever holds one may write the regions from several threads if
+/// [`DisjointRegions::is_parallel`], else one after the other.
 #[derive(Debug)]
 pub struct DisjointRegions {
     regions: Vec<Region>,

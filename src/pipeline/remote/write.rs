@@ -1,4 +1,4 @@
-//! Writing: fetch what has to survive, encode on the threads, put. The mirror of [`super::read`].
+//! Writing: fetch what has to survive, encode on the threads, put. The mirror of [`mod@super::read`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 
