@@ -85,7 +85,6 @@ impl<'py> Settings<'py> {
     fn retries(&self) -> PyResult<Option<RetryConfig>> {
         let Some(given) = self.get("retry_config")? else { return Ok(None) };
         let given = given.cast::<PyDict>()?;
-        let backoff = given.get_item("backoff")?;
         known(given, &["backoff", "max_retries", "retry_timeout"])?;
         let mut retries = RetryConfig::default();
         if let Some(count) = given.get_item("max_retries")? {
@@ -94,7 +93,7 @@ impl<'py> Settings<'py> {
         if let Some(timeout) = given.get_item("retry_timeout")? {
             retries.retry_timeout = timeout.extract()?;
         }
-        if let Some(backoff) = backoff {
+        if let Some(backoff) = given.get_item("backoff")? {
             known(backoff.cast()?, &["base", "init_backoff", "max_backoff"])?;
             retries.backoff.init_backoff = backoff.get_item("init_backoff")?.extract()?;
             retries.backoff.max_backoff = backoff.get_item("max_backoff")?.extract()?;

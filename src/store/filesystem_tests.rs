@@ -117,3 +117,14 @@ fn a_chunk_on_another_disk_is_replaced_there() {
     fs::remove_dir_all(root).unwrap();
     fs::remove_dir_all(other).unwrap();
 }
+
+#[test]
+fn a_folder_that_was_removed_meanwhile_stays_so() {
+    let root = std::env::temp_dir().join(format!("wazarr-removed-{}", std::process::id()));
+    let path = root.join("c/0");
+    let made = temporary::Temporaries::default().beside(&path, false).unwrap();
+    fs::remove_dir_all(&root).unwrap();
+    let error = replace::replace(&path, made, b"late", false).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+    assert!(!root.exists());
+}

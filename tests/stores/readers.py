@@ -9,6 +9,7 @@ import zarr
 from zarr.storage import FsspecStore, LocalStore, ObjectStore
 
 from tests.pipelines import ORACLE_PATH, SUBJECT_PATH, pipeline
+from tests.servers.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.servers.files import FileServer
 
-__all__ = ["READERS", "open_subject", "serve"]
+__all__ = ["READERS", "RETRIES", "move_chunks", "open_subject", "serve"]
 
 RETRIES: Any = {
     "max_retries": 3,
@@ -68,3 +69,15 @@ def open_subject(store: Store, **config: Any) -> zarr.Array[Any]:
     """Open the array at a store's root with our pipeline."""
     with pipeline(SUBJECT_PATH, **config):
         return zarr.open_array(store, mode="r")
+
+
+def move_chunks(server: FileServer, host: str = "127.0.0.1") -> None:
+    """Move all chunks to keys below ``moved/``, and have the server redirect there, by one of its names."""
+    for key in [key for key in server.files if "/c/" in key]:
+        server.files[f"moved/{key}"] = server.files.pop(key)
+    server.schedule = lambda request: (
+        None
+        if request.is_metadata or request.key.startswith("moved")
+        else Fault("status", 302, {"Location": server.url(f"moved/{request.key}", host)})
+    )
+    server.forget()

@@ -141,9 +141,9 @@ async def test_requests_of_a_cancelled_task_are_closed(
     assert await asyncio.to_thread(file_server.wait, lambda: file_server.in_flight == 0)
 
 
-def _deletes(code: str | None) -> bytes:
+def _deletes(code: str | None, chunk: str = "3") -> bytes:
     """Return S3's answer to a request to delete one chunk: done, or an error of that code."""
-    key = "<Key>array/c/3</Key>"
+    key = f"<Key>array/c/{chunk}</Key>"
     said = f"<Error>{key}<Code>{code}</Code><Message>{SECRET}</Message></Error>"
     return f"<DeleteResult>{f'<Deleted>{key}</Deleted>' if code is None else said}</DeleteResult>".encode()
 
@@ -176,6 +176,27 @@ def test_a_refused_delete_is_a_store_error(
     assert error.status == status
     assert error.attempt == attempts == sum(request.method == "POST" for request in file_server.log)
     assert not [text for text in texts_of(error) if SECRET in text]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [_deletes("AccessDenied", "4"), _deletes("AccessDenied", f"/{SECRET}"), f"<{SECRET}/>".encode(), b"{"],
+    ids=["another key", "no key", "another answer", "no answer"],
+)
+def test_an_unclear_answer_to_a_delete_is_a_store_error(
+    body: bytes, cloud: str, file_server: FileServer, tmp_path: Path
+) -> None:
+    if cloud != "s3":
+        pytest.skip("the others delete one by one")
+    open_served(cloud, file_server, tmp_path, chunks=(80,))
+    with pipeline(SUBJECT_PATH):
+        array = zarr.open_array(over_files(cloud, file_server, read_only=False), mode="r+")
+    file_server.schedule = lambda request: (
+        Fault("status", 200, body=body) if request.method == "POST" else None
+    )
+    with pytest.raises(wazarr.errors.StoreError, match=r"c/3.*none of S3's") as failure:
+        array[240:320] = 0
+    assert not [text for text in texts_of(failure.value) if SECRET in text]
 
 
 def test_a_delete_is_tried_again(cloud: str, file_server: FileServer, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from zarr.storage import ObjectStore
 
 from tests.pipelines import SUBJECT_PATH, pipeline
 from tests.servers.faults import Fault, first, whenever
-from tests.stores.readers import READERS, open_subject, serve
+from tests.stores.readers import READERS, move_chunks, open_subject, serve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -145,14 +145,9 @@ def test_a_slow_drip_arrives(reader: str, file_server: FileServer, tmp_path: Pat
 def test_one_redirect_is_followed(reader: str, file_server: FileServer, tmp_path: Path) -> None:
     url = serve(file_server, tmp_path, VALUES, chunks=(100,))
     array = open_subject(READERS[reader](url))
-    for key in [key for key in file_server.files if "/c/" in key]:
-        file_server.files[f"moved/{key}"] = file_server.files.pop(key)
-    file_server.schedule = lambda request: (
-        None
-        if request.is_metadata or request.key.startswith("moved")
-        else Fault("status", 302, {"Location": file_server.url(f"moved/{request.key}")})
-    )
+    move_chunks(file_server)
     assert np.array_equal(np.asarray(array[...]), VALUES)
+    assert not [request for request in file_server.chunks() if "referer" in request.headers]
 
 
 @pytest.mark.parametrize("reader", READERS)

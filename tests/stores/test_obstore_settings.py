@@ -21,7 +21,7 @@ from tests.pipelines import SUBJECT_PATH, pipeline
 from tests.servers.faults import Fault, whenever
 from tests.servers.files import FileServer
 from tests.stores.clouds import SECRET
-from tests.stores.readers import RETRIES, serve
+from tests.stores.readers import RETRIES, move_chunks, serve
 from wazarr import _native
 
 if TYPE_CHECKING:
@@ -143,14 +143,7 @@ def test_redirects_take_nothing_to_another_host(
     _serve(kind, file_server, tmp_path, chunks=(200,))
     options: dict[str, Any] = {**ALLOW_HTTP, **({"default_headers": headers} if headers else {})}
     array = _open(kind, file_server, options, **settings)
-    for key in [key for key in file_server.files if "/c/" in key]:
-        file_server.files[f"moved/{key}"] = file_server.files.pop(key)
-    file_server.schedule = lambda request: (
-        None
-        if request.is_metadata or request.key.startswith("moved")
-        else Fault("status", 302, {"Location": file_server.url(f"moved/{request.key}", host)})
-    )
-    file_server.forget()
+    move_chunks(file_server, host)
     assert np.array_equal(np.asarray(array[...]), VALUES)
     asked = file_server.chunks()
     moved = [request for request in asked if request.key.startswith("moved")]

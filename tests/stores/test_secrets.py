@@ -15,7 +15,7 @@ import wazarr
 from tests.pipelines import SUBJECT_PATH, pipeline
 from tests.servers.faults import Fault, whenever
 from tests.servers.s3 import ACCESS_KEY, SECRET_KEY
-from tests.stores.readers import READERS, open_subject, serve
+from tests.stores.readers import READERS, move_chunks, open_subject, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,15 +114,8 @@ def test_redirects_do_not_take_credentials_to_another_host(
     """As the same server has two names, it sees what each of them is sent."""
     url = serve(file_server, tmp_path, VALUES, chunks=(100,))
     array = open_subject(READERS[reader](url, HEADERS))
-    for key in [key for key in file_server.files if "/c/" in key]:
-        file_server.files[f"moved/{key}"] = file_server.files.pop(key)
     host = "localhost" if is_elsewhere else "127.0.0.1"
-    file_server.schedule = lambda request: (
-        None
-        if request.is_metadata or request.key.startswith("moved")
-        else Fault("status", 302, {"Location": file_server.url(f"moved/{request.key}", host)})
-    )
-    file_server.forget()
+    move_chunks(file_server, host)
     assert np.array_equal(np.asarray(array[...]), VALUES)
     moved = [request for request in file_server.chunks() if request.key.startswith("moved")]
     assert len(moved) == 4

@@ -40,6 +40,8 @@ fn move_over(temporary: &Path, path: &Path) -> io::Result<()> {
         // Nothing there yet, perhaps no folder either, or no such system call here.
         return match (fs::rename(temporary, path), path.parent()) {
             (Err(error), Some(folder)) if error.kind() == ErrorKind::NotFound => {
+                // Gone with its folder: the array was removed meanwhile, and stays so.
+                fs::symlink_metadata(temporary)?;
                 fs::create_dir_all(folder)?;
                 fs::rename(temporary, path)
             }

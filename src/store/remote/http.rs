@@ -37,7 +37,8 @@ fn client() -> Result<&'static Client, RemoteFault> {
     if let Some(client) = slot.get() {
         return Ok(client);
     }
-    let built = Client::builder().connect_timeout(CONNECT_TIMEOUT).build();
+    // Whom a redirect leads to is not told from where: who knows the address of a share can read it.
+    let built = Client::builder().referer(false).connect_timeout(CONNECT_TIMEOUT).build();
     let client = built.map_err(|error| fault(format!("no HTTP client: {}", chain_of(&error)), None))?;
     Ok(slot.get_or_init(|| client))
 }
